@@ -1,0 +1,530 @@
+/*
+ * zdb.h - the store engine: namespaces of append-only segments with an index, as a library.
+ *
+ * What it is.  One `struct zdb` owns a data root and an index root (exclusive lock on both) and serves every
+ * namespace below them.  It knows files and records; it knows no socket, no process, no hook program and no policy
+ * about who may do what.  The on-disk format of both modes is described in docs/formats.md, "zdb".
+ *
+ * What it promises.
+ *  - The data log is the truth: after any crash the log is cut at its first record that is not whole, so that what
+ *    remains is a prefix of what was written, and the index is brought into line with it.
+ *  - What a finished sync covered is never lost.  What was written and not synced is whole or absent, never half.
+ *  - Every read is verified: key, length and CRC-32C of the record.  A mismatch is -EIO, never wrong bytes.
+ *  - A read whose segment is not on this disk answers -EINPROGRESS and wakes its waiter later; nothing else stops.
+ *
+ * Threads and locks.  An engine has ONE owner thread: every function here must be called from it, and there are
+ * no locks inside.  The exceptions are marked "any thread": zdb_sync_run() (the slow part of a sync),
+ * zdb_read_run() (the slow part of a big read) and zdb_proof_run() (hashing a segment before its eviction).  The
+ * objects they take belong to the caller between their begin and end calls, which are owner-thread calls.
+ * Callbacks in `struct zdb_events` and wake functions of waiters are called in the owner thread, from inside an
+ * engine call; they must not call into the engine unless their comment says so.
+ *
+ * Errors.  0 or a negative errno value.  The engine uses these with a fixed meaning:
+ *   -ENOENT       no such key, namespace or file number: absent, with authority
+ *   -EINPROGRESS  the segment is absent here and was asked for; the waiter will be woken
+ *   -EIO          the bytes cannot be produced (damaged, unreadable, segment not restorable)
+ *   -EINVAL       the arguments make no sense (see each function)
+ *   -EDQUOT       the namespace's own limit (maxsize) would be passed
+ *   -EPERM        worm namespace: a live key may be neither replaced nor deleted
+ *   -EROFS        the namespace takes no writes: read-only media, or a sync or write of it failed before
+ *   -ENOSPC       the disk is full; the store is as it was before the call
+ *   -ENOMEM       no memory; nothing was changed
+ *
+ * Ownership.  Key and value pointers given in are borrowed for the call.  Pointers given out are borrowed until
+ * the next engine call unless said otherwise.
+ */
+#ifndef ZDB_ZDB_H
+#define ZDB_ZDB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define ZDB_KEY_MAX	    255u
+#define ZDB_PAYLOAD_MAX	    (8u << 20)
+#define ZDB_SEQ_KEY_SIZE    8u
+#define ZDB_NAME_MAX	    128u
+#define ZDB_PASSWORD_MAX    255u /* one byte holds the length */
+#define ZDB_CURSOR_SIZE	    17u	 /* scan cursor */
+#define ZDB_HISTORY_SIZE    8u	 /* history cursor */
+#define ZDB_DATASIZE_MIN    524288u
+#define ZDB_DATASIZE_MAX    4294967294u
+#define ZDB_DATASIZE_DEFAULT 268435456u
+#define ZDB_INDEX_VERSION   4u
+#define ZDB_DATA_VERSION    3u
+#define ZDB_PENDING_MAX	    65536u /* in-place index rewrites that may wait in memory */
+#define ZDB_INDEX_DELAY_MS  1000u  /* and how long */
+
+enum zdb_mode {
+	ZDB_USER = 0,	/* keys of 1..255 bytes chosen by the client */
+	ZDB_SEQ = 1,	/* 8-byte little-endian ids given by the engine */
+	ZDB_MIXED = 255 /* option only: each namespace has its own mode, new ones get ZDB_USER */
+};
+
+enum zdb_lock { ZDB_UNLOCKED = 0, ZDB_LOCKED = 1, ZDB_FROZEN = 2 };
+
+enum zdb_outcome {
+	ZDB_STORED,   /* a new version of an existing key, or a new user key */
+	ZDB_INSERTED, /* sequential mode: a new id was given */
+	ZDB_UNCHANGED /* the live value is equal: nothing was written */
+};
+
+struct zdb;
+struct zdb_ns;
+
+/* --------------------------------------------------------------------------------------------------- events --- */
+
+/* One run of index bytes that the records of a closed segment appended or rewrote. */
+struct zdb_extent {
+	uint32_t file;	 /* number of the index file */
+	uint32_t offset; /* in it */
+	uint32_t length;
+};
+
+/*
+ * The bundle X(N,N) of a closed segment: extents in ascending (file, offset) order, without overlap; the bytes are
+ * streamed by zdb_bundle_read().  Valid inside the callback that got it, or until zdb_bundle_free().
+ */
+struct zdb_bundle {
+	struct zdb_ns *ns;
+	uint32_t segment;
+	uint32_t extents_count;
+	uint64_t bytes; /* sum of all lengths */
+	const struct zdb_extent *extents;
+};
+
+/*
+ * What the engine tells its owner.  Any member may be NULL.  `ctx` is zdb_options.events_ctx.
+ */
+struct zdb_events {
+	/*
+	 * Segment `closed` of ns is complete and durable (data, and every index byte its records caused), its
+	 * successor closed+1 exists and has no record yet.  `bundle` is NULL unless zdb_options.want_bundles.  May
+	 * call zdb_bundle_read() and the zdb_ns_* accessors.  A negative return keeps the closed segment closed but
+	 * makes the write that caused the rotation fail with that code (the rotation itself stands); the next write
+	 * calls it again for the same segment, so that no closed segment is ever forgotten.
+	 * `dirty` is the dirty list of the closed pair as upstream prints it ("0 3 7").
+	 */
+	int (*segment_closed)(void *ctx, struct zdb_ns *ns, uint32_t closed, const char *dirty,
+			      const struct zdb_bundle *bundle);
+	/*
+	 * Data segment n of ns is wanted and is not on this disk.  Called once per segment until it is answered by
+	 * zdb_segment_restored() or zdb_segment_failed(), which may also be called from inside.  Return 0, or a
+	 * negative code: nobody can bring it back (all its waiters get -EIO).
+	 */
+	int (*data_missing)(void *ctx, struct zdb_ns *ns, uint32_t n);
+	/*
+	 * At load only: the active data file (or an index file) is missing or shorter than the marker says.  Blocks
+	 * until the owner has tried to restore the path; 0 = look again.
+	 */
+	int (*load_missing)(void *ctx, const char *ns_name, const char *path);
+	void (*ns_created)(void *ctx, struct zdb_ns *ns); /* zdb_ns_create only, not at load */
+	void (*ns_updated)(void *ctx, struct zdb_ns *ns);
+	void (*ns_reloaded)(void *ctx, struct zdb_ns *ns);
+	void (*ns_deleted)(void *ctx, const char *name); /* after the files are gone */
+	/* In-place rewrites wait: the next zdb_tick() should come within ZDB_INDEX_DELAY_MS.  Once per batch. */
+	void (*tick_wanted)(void *ctx);
+};
+
+/* ------------------------------------------------------------------------------------------- open and close --- */
+
+struct zdb_options {
+	const char *data_root;
+	const char *index_root;
+	enum zdb_mode mode;	 /* ZDB_MIXED = as the files say */
+	uint32_t datasize;	 /* rotation size; 0 = ZDB_DATASIZE_DEFAULT */
+	bool secure;		 /* accepted for upstream's sake; closed files are always synced */
+	bool want_bundles;	 /* give segment_closed a bundle */
+	bool read_only;		 /* open for reading only, change nothing on disk, take no lock */
+	/*
+	 * Let writes gather in memory until zdb_flush(): the owner promises to call it before any answer to a write
+	 * leaves the process.  Gathered bytes lie in preallocated space, so that ENOSPC is known at once.
+	 */
+	bool gather_writes;
+	uint32_t prealloc_max;	 /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
+	uint32_t fds_max;	 /* open files kept for reading (0 = 128) */
+	uint32_t missing_limit_ms; /* how long a waiter waits for a segment (0 = 60,000) */
+	const struct zdb_events *events;
+	void *events_ctx;
+};
+
+/* What recovery found and did in one namespace; all zero = clean. */
+struct zdb_recovery {
+	bool unclean;		  /* the marker was not clean */
+	bool foreign;		  /* somebody else wrote since, or there is no marker: everything was checked */
+	uint64_t log_bytes;	  /* of log that were walked */
+	uint32_t log_records;	  /* whole records in it */
+	uint64_t data_cut_bytes;  /* cut off the end of the log and kept in d<N>.cut */
+	uint64_t index_cut_bytes; /* cut off the end of the index */
+	uint32_t index_appended;  /* index records made again from the log */
+	uint32_t index_rewritten; /* index records repaired in place */
+	uint32_t index_restored;  /* records restored from an older copy or the log (foreign only) */
+	uint32_t index_lost;	  /* keys that answer -EIO: nothing to restore them from */
+	uint32_t gaps;		  /* fragments in the log that were stepped over (foreign only) */
+	uint32_t headers_made;	  /* headerless last files that got their header */
+};
+
+/*
+ * Opens (and creates where absent) both roots, takes the locks, loads all namespaces, `default` first.
+ * Errors: -EBUSY another process holds the roots; -EINVAL options (roots equal, datasize out of range), or a file
+ * that is not ours (magic, version, mode) in `default`; -EIO; -ENOMEM; -EROFS and -ENOENT: read-only media without
+ * a database.  A namespace other than `default` that cannot be loaded is left out and kept unavailable: see
+ * zdb_refused_next().  `why` (may be NULL) gets one sentence without a line end.
+ */
+int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size);
+
+/*
+ * Clean stop: applies what waits, syncs everything, writes clean markers, frees everything.  Waiters are woken with
+ * -ESHUTDOWN.  Returns the first error, but always frees; after an error the next load recovers.
+ */
+int zdb_close(struct zdb *eng);
+
+/* Frees everything and touches no file: what a crash of the process leaves.  For tests and after a failed fork. */
+void zdb_abandon(struct zdb *eng);
+
+/* Namespaces that were refused at load: calls fn for each with the reason.  They hold their name. */
+void zdb_refused_each(struct zdb *eng, void (*fn)(void *ctx, const char *name, const char *why), void *ctx);
+
+/* -------------------------------------------------------------------------------------------------- writing --- */
+
+struct zdb_set_result {
+	enum zdb_outcome outcome;
+	uint8_t key[ZDB_SEQ_KEY_SIZE]; /* ZDB_INSERTED: the new id, little-endian */
+};
+
+/*
+ * Stores value under key.  ts: Unix seconds for the record.  Sequential mode: klen 0 = insert, else the id of a live
+ * entry.  User mode: klen 1..255.  Order of checks: arguments (-EINVAL: length out of range, user mode without key;
+ * -E2BIG: payload too big), -EROFS, worm -EPERM, quota -EDQUOT, rotation when due, sequential key not live -ENOENT,
+ * unchanged test (never fetches an absent segment: that counts as different), write (-ENOSPC, -EIO).
+ * A failed write leaves no fragment.  The value is in the log and visible to reads when this returns; durable after
+ * a sync that began later.
+ */
+int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,
+	    struct zdb_set_result *result);
+
+/* Deletes a live key: -ENOENT absent, -EPERM worm, -EROFS, -ENOSPC, -EIO. */
+int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts);
+
+/*
+ * Writes out what gather_writes holds back, for all namespaces.  Without it: no-op.  A failure (-EIO: the space is
+ * preallocated) makes that namespace read-only; the answers of this turn to its writers must not be sent.
+ */
+int zdb_flush(struct zdb *eng);
+
+/* Rotation now (NSJUMP), even without records.  Errors as zdb_set. */
+int zdb_jump(struct zdb_ns *ns);
+
+/* Whether the active index file got a record since it is active, and seconds since the last rotation or open. */
+bool zdb_jump_due(struct zdb_ns *ns, uint64_t age_s);
+
+/* -------------------------------------------------------------------------------------------------- reading --- */
+
+/*
+ * Somebody waiting for an absent segment.  Embedded in the caller's request; all zero = idle.
+ * wake(w, 0): the segment is back, repeat the call.  wake(w, <0): answer upstream's error.  wake may call the engine.
+ */
+struct zdb_waiter {
+	void (*wake)(struct zdb_waiter *w, int err);
+	struct zdb_waiter *next, **prev; /* the engine's; prev != NULL while waiting */
+};
+
+/* Stops waiting; no-op when idle.  wake is not called. */
+void zdb_waiter_cancel(struct zdb_waiter *w);
+
+/*
+ * A read that was started.  `data` != NULL: the whole payload, verified, borrowed until the next engine call.
+ * `data` == NULL: call zdb_read_run() with a buffer, then zdb_read_end().  Either way zdb_read_end() is a must
+ * after a 0 return.
+ */
+struct zdb_read {
+	uint32_t length;
+	uint32_t timestamp;
+	uint32_t crc;
+	const uint8_t *data;
+	/* private from here */
+	struct zdb_fd *file;
+	uint32_t offset; /* of the data record */
+	uint32_t klen;
+	uint8_t key[ZDB_KEY_MAX + 1];
+};
+
+/*
+ * Starts reading the live value of key.  Small or cached payloads come back at once in rd->data.
+ * 0, -ENOENT, -EINPROGRESS (w queued; w NULL: -EIO instead, nothing is asked for), -EIO.
+ */
+int zdb_get(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd, struct zdb_waiter *w);
+
+/*
+ * Any thread.  Reads payload bytes [from, from+count) into dst; from+count <= rd->length.  Verifies header and key,
+ * and the CRC when count is at least half of the payload (needs then `length` bytes of memory if count < length,
+ * -ENOMEM).  0 or -EIO.
+ */
+int zdb_read_run(const struct zdb_read *rd, uint32_t from, uint32_t count, void *dst);
+
+/* Owner thread.  Ends a read that zdb_get() and friends returned 0 for. */
+void zdb_read_end(struct zdb_ns *ns, struct zdb_read *rd);
+
+/*
+ * Convenience for callers without event loop: whole value or a range into buf.  *got = bytes copied; cut at the end
+ * of the value.  -ENOENT, -EINPROGRESS, -EIO.
+ */
+int zdb_get_range(struct zdb_ns *ns, const void *key, size_t klen, uint64_t from, void *buf, size_t size,
+		  size_t *got, struct zdb_waiter *w);
+
+/* What the index knows of a live key; never touches a data file. */
+struct zdb_meta {
+	uint32_t length, timestamp, crc;
+	uint32_t index_file, index_offset; /* of its record */
+	uint32_t data_file, data_offset;
+};
+int zdb_stat(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_meta *meta); /* 0, -ENOENT, -EIO */
+
+/* CHECK: 1 CRC equal, 0 differs, -ENOENT, -EINPROGRESS, -EIO unreadable. */
+int zdb_check_key(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_waiter *w);
+
+/* KEYCUR: fills a scan cursor for a live key.  0, -ENOENT, -EIO. */
+int zdb_keycur(struct zdb_ns *ns, const void *key, size_t klen, uint8_t cursor[ZDB_CURSOR_SIZE]);
+
+struct zdb_entry {
+	const uint8_t *key;
+	uint32_t klen;
+	uint32_t length, timestamp;
+};
+
+/*
+ * Lists live entries in index order (backward: reversed), without cursor from the first, else just after (before)
+ * it.  fn returns false to stop after that entry.  At most max entries and about budget_us microseconds (0 = no
+ * limit), at least one.  next: cursor of the last listed entry.
+ * 0, -ENODATA nothing to list, -EINVAL not a cursor, -EIO.
+ */
+int zdb_scan(struct zdb_ns *ns, const void *cursor, size_t cursor_size, bool backward, uint32_t max,
+	     uint32_t budget_us, bool (*fn)(void *ctx, const struct zdb_entry *e), void *ctx,
+	     uint8_t next[ZDB_CURSOR_SIZE]);
+
+/*
+ * One version of a key: the live one (cursor_size 0) or the one the cursor names.  *more: next holds the cursor of
+ * the next older one.  0 with rd started (end it), or
+ * -ENOENT key absent; -ENODATA cursor all zero (no more history); -EINVAL cursor size; -ESPIPE no record there;
+ * -EBADMSG another key is there; -EINPROGRESS; -EIO.
+ */
+int zdb_history(struct zdb_ns *ns, const void *key, size_t klen, const void *cursor, size_t cursor_size,
+		struct zdb_read *rd, uint8_t next[ZDB_HISTORY_SIZE], bool *more, struct zdb_waiter *w);
+
+/* DATA RAW: the data record at (file, offset). */
+struct zdb_raw {
+	uint32_t klen, length, previous, crc, timestamp;
+	uint8_t flags;	     /* bit 0: deletion marker */
+	uint8_t key[ZDB_KEY_MAX + 1];
+	const uint8_t *data; /* payload, borrowed; NULL when length is 0 */
+};
+/* 0, -ENODATA offset at or behind the end, -ENOENT no such file, -EINVAL no record there, -EINPROGRESS, -EIO. */
+int zdb_raw(struct zdb_ns *ns, uint32_t file, uint32_t offset, struct zdb_raw *raw, struct zdb_waiter *w);
+
+/* ------------------------------------------------------------------------------------------------ durability --- */
+
+/*
+ * Group commit.  zdb_sync_begin() takes everything written to ns until now; zdb_sync_run() (any thread) does the
+ * fdatasyncs; zdb_sync_done() (owner thread) notes what is durable and frees.  At most one sync per namespace at a
+ * time: -EBUSY (requests that come meanwhile share the next one).
+ * begin: 0 with *out set, or 0 with *out NULL: all durable already.  -EROFS after a failed sync.
+ * done: 0 finished; 1 = run it once more (index syncs have two rounds), then done again; negative: failed: nothing
+ * of it counts as durable, the namespace is read-only until it is loaded again.
+ */
+struct zdb_sync;
+enum zdb_sync_kind { ZDB_SYNC_DATA, ZDB_SYNC_INDEX };
+int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync **out);
+int zdb_sync_run(struct zdb_sync *sync); /* any thread; 0 or negative, which done() reports again */
+int zdb_sync_done(struct zdb_sync *sync);
+struct zdb_ns *zdb_sync_ns(const struct zdb_sync *sync);
+
+/* All three steps at once, in the owner thread. */
+int zdb_sync(struct zdb_ns *ns, enum zdb_sync_kind kind);
+
+/*
+ * Background work: starts the sync that must precede waiting in-place rewrites, expires waiters.  now_ms: any
+ * monotonic clock, the same in all calls.  Returns a sync to run like one from zdb_sync_begin(), or NULL.  Call
+ * until NULL.  *next_ms: time of the next needed call, UINT64_MAX = only after tick_wanted.
+ */
+struct zdb_sync *zdb_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms);
+
+/* The position of one namespace at the instant of a cut. */
+struct zdb_cut {
+	struct zdb_ns *ns;
+	enum zdb_mode mode;
+	uint32_t segment; /* active one; 0..segment-1 are closed */
+	uint32_t offset;  /* end of the log in it */
+	uint64_t next_id;
+	uint8_t descriptor[15 + ZDB_NAME_MAX + ZDB_PASSWORD_MAX];
+	uint32_t descriptor_size;
+};
+/*
+ * The cut of all namespaces at this instant: array of zdb_ns_count() rows, to be freed with zdb_cut_free().  To make
+ * it durable, sync each namespace.  -ENOMEM, or the error of a flush.
+ */
+int zdb_cut(struct zdb *eng, struct zdb_cut **cuts, size_t *count);
+void zdb_cut_free(struct zdb_cut *cuts);
+
+/* ------------------------------------------------------------------------------------------ absent segments --- */
+
+/* The answer to data_missing: the file is in place again (waiters repeat), or is not coming (they fail). */
+void zdb_segment_restored(struct zdb_ns *ns, uint32_t n);
+void zdb_segment_failed(struct zdb_ns *ns, uint32_t n, int err);
+
+/*
+ * Eviction.  begin checks that n is closed and present: -EBUSY active (or not yet behind the marker), -EALREADY gone
+ * already, -ENOENT never existed.  run (any thread) computes the content id, unless it is remembered for this
+ * inode, size and mtime.  done compares with the caller's 16 bytes and unlinks: 0, -EBADMSG proof does not match,
+ * -EAGAIN the file changed meanwhile; frees in all cases.  The content id is XXH3-128 (big-endian, as xxHash prints
+ * it) or BLAKE2b-128 of the file with header bytes 16..23 taken as 0.
+ */
+enum zdb_proof_kind { ZDB_PROOF_XXH3, ZDB_PROOF_BLAKE2B };
+struct zdb_proof;
+int zdb_proof_begin(struct zdb_ns *ns, uint32_t n, enum zdb_proof_kind kind, struct zdb_proof **out);
+int zdb_proof_run(struct zdb_proof *proof); /* any thread */
+int zdb_evict_done(struct zdb_proof *proof, const uint8_t id[16]);
+
+/* Parses "xxh3:<32 hex>" or "b2:<32 hex>".  0 or -EINVAL. */
+int zdb_proof_parse(const char *text, size_t len, enum zdb_proof_kind *kind, uint8_t id[16]);
+
+/* All steps at once.  0 also when already gone; else as above. */
+int zdb_evict(struct zdb_ns *ns, uint32_t n, enum zdb_proof_kind kind, const uint8_t id[16]);
+
+/*
+ * The bundle of any closed segment, derived from its data file and the index (as of the closing of that segment,
+ * also when later segments have changed the index since).  -ENOENT n is not closed; -EINPROGRESS its data file is
+ * not here (nothing is asked for); -EIO; -ENOMEM.
+ */
+int zdb_bundle_derive(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out);
+void zdb_bundle_free(struct zdb_bundle *bundle);
+/* Streams the bytes of all extents in order through sink (which returns 0 to go on).  0, -EIO, or sink's code. */
+int zdb_bundle_read(const struct zdb_bundle *bundle, int (*sink)(void *ctx, const void *bytes, size_t size),
+		    void *ctx);
+
+/* ----------------------------------------------------------------------------------------------- namespaces --- */
+
+#define ZDB_DEFAULT "default"
+
+/* Borrowed pointer, NULL when absent.  O(1). */
+struct zdb_ns *zdb_ns_find(struct zdb *eng, const char *name, size_t len);
+/* Slot order as upstream lists them (`default` first, freed slots reused); start with prev NULL. */
+struct zdb_ns *zdb_ns_next(struct zdb *eng, const struct zdb_ns *prev);
+size_t zdb_ns_count(const struct zdb *eng);
+
+/*
+ * A namespace pointer stays valid while it is referenced; after deletion zdb_ns_alive() is false and every call on it
+ * answers -ENOENT (-ESTALE for writes).
+ */
+struct zdb_ns *zdb_ns_ref(struct zdb_ns *ns);
+void zdb_ns_unref(struct zdb_ns *ns);
+bool zdb_ns_alive(const struct zdb_ns *ns);
+
+/* -EINVAL name not allowed (empty, '/', NUL, ".", "..", "default", > 128), -EEXIST, -EIO, -ENOSPC. */
+int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);
+/* Removes both directories.  -EINVAL for `default`, -EBUSY while a sync or proof of it runs. */
+int zdb_ns_delete(struct zdb_ns *ns);
+/* Drops what is in memory and loads from disk again.  On failure the namespace answers -EIO to everything. */
+int zdb_ns_reload(struct zdb_ns *ns);
+/* FLUSH: deletes all i and d files, makes a fresh pair 0.  -EBUSY while a sync or proof of it runs. */
+int zdb_ns_flush(struct zdb_ns *ns);
+
+const char *zdb_ns_name(const struct zdb_ns *ns); /* NUL-terminated */
+struct zdb *zdb_ns_engine(const struct zdb_ns *ns);
+enum zdb_mode zdb_ns_mode(const struct zdb_ns *ns);
+const struct zdb_recovery *zdb_ns_recovery(const struct zdb_ns *ns);
+/* 0, or why it takes no writes: -EROFS media, -EIO after a failed sync or write. */
+int zdb_ns_write_error(const struct zdb_ns *ns);
+
+/* A place for the server's own state per namespace; the engine only keeps the pointer. */
+void zdb_ns_set_owner_data(struct zdb_ns *ns, void *data);
+void *zdb_ns_owner_data(const struct zdb_ns *ns);
+
+/* Properties.  Setters write the descriptor (except lock and those marked volatile) and raise ns_updated. */
+struct zdb_props {
+	uint64_t maxsize; /* bytes, 0 = no limit */
+	bool is_public, worm;
+	enum zdb_lock lock;  /* volatile */
+	const char *password; /* "" = none; borrowed */
+	size_t password_len;
+};
+void zdb_ns_props(const struct zdb_ns *ns, struct zdb_props *props);
+int zdb_ns_set_maxsize(struct zdb_ns *ns, uint64_t bytes);
+int zdb_ns_set_password(struct zdb_ns *ns, const char *text, size_t len); /* len 0 = none */
+int zdb_ns_set_public(struct zdb_ns *ns, bool on);
+int zdb_ns_set_worm(struct zdb_ns *ns, bool on);
+int zdb_ns_set_lock(struct zdb_ns *ns, enum zdb_lock lock);
+/* -EINVAL the engine is not mixed, -EBUSY the namespace was used (a record, or not at file 0). */
+int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode);
+/* Volatile, for --protect and --maxsize on `default`: in memory only, never written to the descriptor, no event. */
+int zdb_ns_inject_password(struct zdb_ns *ns, const char *text, size_t len);
+int zdb_ns_inject_maxsize(struct zdb_ns *ns, uint64_t bytes);
+
+/* Figures of NSINFO.  Cheap (no system call) except the paths and free space, which zdb_ns_space() asks for. */
+struct zdb_ns_info {
+	uint64_t entries;	  /* live */
+	uint64_t data_size;	  /* sum of live payload lengths */
+	uint64_t index_size;	  /* upstream's figure: sum over live entries of 64 + key length */
+	uint64_t next_id;	  /* sequential: the next id; user: count of insertions */
+	uint32_t data_current_id; /* number of the active pair */
+	uint32_t data_current_offset;
+	uint32_t index_current_offset;
+	uint64_t index_io_errors, data_io_errors;
+	time_t index_io_error_last, data_io_error_last;
+	uint32_t pending_rewrites; /* waiting in memory */
+	uint64_t unsynced_bytes;   /* of log */
+	uint64_t memory_bytes;	   /* of tables kept for this namespace */
+	uint64_t waiting_reads;	   /* for absent segments */
+};
+void zdb_ns_info(const struct zdb_ns *ns, struct zdb_ns_info *info);
+struct zdb_space {
+	uint64_t index_free, data_free; /* bytes, f_bsize x f_bavail */
+};
+int zdb_ns_space(const struct zdb_ns *ns, struct zdb_space *space);
+/* "<root as given>/<namespace>/i<N>" or d<N>; returns the length as snprintf does. */
+int zdb_ns_index_path(const struct zdb_ns *ns, uint32_t n, char *buf, size_t size);
+int zdb_ns_data_path(const struct zdb_ns *ns, uint32_t n, char *buf, size_t size);
+
+/* Dirty-index map.  Numbers ascending; returns how many there are, fills at most max. */
+size_t zdb_dirty_list(const struct zdb_ns *ns, uint32_t *numbers, size_t max);
+void zdb_dirty_reset(struct zdb_ns *ns);
+/* Text form, space-separated, "" if none; heap, to be freed by the caller; NULL on -ENOMEM. */
+char *zdb_dirty_text(const struct zdb_ns *ns);
+
+/* Counters of the whole engine for INFO. */
+struct zdb_stats {
+	uint64_t index_read_failed, index_write_failed, data_read_failed, data_write_failed;
+	uint64_t index_read_bytes, index_write_bytes, data_read_bytes, data_write_bytes;
+	uint64_t syncs, syncs_failed, rotations, crc_errors, evictions;
+};
+void zdb_stats(const struct zdb *eng, struct zdb_stats *stats);
+
+/* ------------------------------------------------------------------------------------------- offline verbs --- */
+
+/* One finding of zdb_verify(): level 0 note, 1 repairable, 2 lost data. */
+typedef void zdb_finding_fn(void *ctx, int level, const char *ns, const char *text);
+
+/*
+ * `zdb check`: reads every index and data file of both roots (nothing is changed, a shared look without locks is
+ * refused with -EBUSY while a server runs) and reports what does not agree.  Absent closed data files are notes.
+ * Returns 0 all whole, 1 repairable findings, 2 lost data, or a negative code.
+ */
+int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx);
+
+/* `zdb --recover` and `check --repair`: loads (which recovers) and stops cleanly.  Findings as above. */
+int zdb_recover(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx);
+
+/* `zdb --dump`: every index record of every namespace in order. */
+struct zdb_dump_entry {
+	const char *ns;
+	uint32_t index_file, index_offset;
+	const uint8_t *key;
+	uint32_t klen, data_file, data_offset, length, previous, timestamp, crc, parent_file, parent_offset;
+	uint8_t flags;
+};
+int zdb_dump(struct zdb *eng, void (*fn)(void *ctx, const struct zdb_dump_entry *e), void *ctx);
+
+/* CRC-32C, initial value 0, no final inversion, continued from crc. */
+uint32_t zdb_crc(uint32_t crc, const void *bytes, size_t size);
+
+#endif
