@@ -37,7 +37,7 @@ struct ec_cache;
 int ec_rebuild(const struct ec *ec, struct ec_cache *cache, size_t len, const uint8_t have[],
 	       const uint8_t *const pieces[], const uint8_t want[], unsigned wants, uint8_t *const out[]);
 
-/* Decode tables of recent patterns, for one thread at a time. About 200 KiB at the most. NULL without memory.
+/* Decode tables of recent patterns, for one thread at a time. About 256 KiB at the most. NULL without memory.
  */
 struct ec_cache *ec_cache_new(void);
 void ec_cache_free(struct ec_cache *c);

@@ -10,8 +10,8 @@
 
 struct stripe_zstd;
 
-/* For stripes of at most `max` bytes at `level` (1...3). NULL without memory. */
-struct stripe_zstd *stripe_zstd_new(size_t max, int level);
+/* At `level` (1...3). NULL without memory. */
+struct stripe_zstd *stripe_zstd_new(int level);
 void stripe_zstd_free(struct stripe_zstd *z);
 
 /*
