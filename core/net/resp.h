@@ -125,8 +125,8 @@ enum resp_state resp_reply_parse(struct resp_reply *p, const uint8_t *data, size
 const struct resp_value *resp_value_skip(const struct resp_value *v, const struct resp_value *end);
 
 /* ---------------------------------------------------------------------------------------------- writing */
-/* All append to `b` and return 0, -ENOMEM, or -ENOSPC/-E2BIG as buf_append() does at the buffer's bound; on
- * error nothing of the item is left in the buffer. Text of status and error replies must hold no CR or LF. */
+/* All append to `b` and return 0, -ENOMEM, or -E_LIMIT at the buffer's bound; on error nothing of the item is left in
+ * the buffer. Text of status and error replies must hold no CR or LF. */
 
 int resp_put_status(struct buf *b, const char *text);
 int resp_put_error(struct buf *b, const char *text);
