@@ -25,7 +25,7 @@
  *
  * Threads: a handle may be used by several threads at once; processes are serialised by flock. No call waits
  *for anything but the disk and other callers' short critical sections. All I/O goes through `sys`. Functions
- *return 0 or a negative code (errno, or E_CORRUPT from err.h).
+ *return 0 or a negative code (errno, or -E_CORRUPT of err.h).
  */
 #ifndef CORE_SPOOL_SPOOL_H
 #define CORE_SPOOL_SPOOL_H
@@ -124,7 +124,7 @@ void spool_put_abort(struct spool_writer *w);
  */
 int spool_list(struct spool *sp, int (*each)(void *ctx, const struct spool_intent *in), void *ctx);
 
-/* Reads the payload into `*out` (mem_alloc'ed, caller frees with mem_free); E_CORRUPT when its checksum is
+/* Reads the payload into `*out` (mem_alloc'ed, caller frees with mem_free); -E_CORRUPT when its checksum is
  * wrong, -ENOENT when the intention is gone or was replaced. `max` bounds it: -EFBIG. */
 int spool_payload(struct spool *sp, const struct spool_intent *in, size_t max, uint8_t **out, size_t *len);
 
