@@ -9,7 +9,7 @@
  * Writers: zdbd (rotations, namespace events), hook (beside an original server), zstor (debts, garbage).
  * Remover: zstor alone, after the thing is stored. Readers without any daemon: wait_hooks, `qsfs status`.
  *
- * An intention is identified by its key (kind, namespace, first, last, name, slot): a second put of the same
+ * An intention is identified by its key (kind and, as the kind has them, namespace, first and last, name, path): a second put of the same
  *key replaces the first atomically and gets a higher `seq`, so that there are never two, and an older one
  *never follows a newer one. spool_remove() takes away exactly the `seq` it is given: what was put meanwhile
  *stays.
@@ -59,13 +59,13 @@ struct spool_intent {
 	char ns[SPOOL_NS_MAX + 1]; /* "" where the kind has none */
 	uint64_t first, last;	   /* numbers; last = first where there is but one */
 	uint8_t name[16];	   /* of an object; zero where the kind has none */
-	uint32_t slot;		   /* of a metadata store */
 	/* content given by the writer */
 	uint64_t size;		 /* bytes that are owed (the file's, the payload's): for status only */
 	uint64_t after_sequence; /* SPOOL_GARBAGE */
 	uint8_t content_id[16];	 /* valid when has_content_id */
 	bool has_content_id;
-	uint8_t flags; /* SPOOL_FILE: SPOOL_FILE_* */
+	uint32_t slot; /* SPOOL_PIECE: bits */
+	uint8_t flags; /* SPOOL_FILE_DELETE, SPOOL_PIECE_MANIFEST */
 	char path[SPOOL_PATH_MAX +
 		  1]; /* file it is about, where it was at that moment; "" = derive it from ns and number */
 	/* filled by spool_put */
@@ -83,7 +83,8 @@ struct spool_intent {
 	bool foreign; /* carries the id of another volume than the one the spool is bound to */
 };
 
-#define SPOOL_FILE_DELETE 1u /* unlink the local file once it is stored */
+#define SPOOL_FILE_DELETE    1u /* SPOOL_FILE: unlink the local file once it is stored */
+#define SPOOL_PIECE_MANIFEST 2u /* SPOOL_PIECE: the record is a manifest's, whose read rule is stricter */
 
 struct spool;
 
@@ -127,6 +128,9 @@ int spool_list(struct spool *sp, int (*each)(void *ctx, const struct spool_inten
 /* Reads the payload into `*out` (mem_alloc'ed, caller frees with mem_free); -E_CORRUPT when its checksum is
  * wrong, -ENOENT when the intention is gone or was replaced. `max` bounds it: -EFBIG. */
 int spool_payload(struct spool *sp, const struct spool_intent *in, size_t max, uint8_t **out, size_t *len);
+
+/* The same into an open file at its present position, in bounded memory. */
+int spool_payload_copy(struct spool *sp, const struct spool_intent *in, int dst_fd);
 
 /* Removes exactly this put. 0 also when it is already gone or was replaced by a newer one. */
 int spool_remove(struct spool *sp, const struct spool_intent *in);

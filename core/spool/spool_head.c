@@ -217,8 +217,7 @@ void spool_file_name(const struct spool_intent *in, char name[SPOOL_FILE_NAME_MA
 	case SPOOL_GARBAGE:
 	case SPOOL_PIECE:
 		hex_encode(hex, in->name, sizeof(in->name));
-		snprintf(name, SPOOL_FILE_NAME_MAX + 1, "%s-%s-%u-%llu", kind, hex, in->slot,
-			 (unsigned long long)in->first);
+		snprintf(name, SPOOL_FILE_NAME_MAX + 1, "%s-%s", kind, hex);
 		break;
 	case SPOOL_FILE:
 		hash_hex(in->path, hex);

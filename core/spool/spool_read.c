@@ -248,6 +248,54 @@ out:
 	return rc;
 }
 
+#define COPY_CHUNK (64u << 10)
+
+static int copy_payload(int from, int to, const struct spool_intent *in, uint8_t *chunk)
+{
+	uint64_t left = in->payload_size;
+	uint32_t crc = 0;
+
+	while (left) {
+		size_t want = left < COPY_CHUNK ? left : COPY_CHUNK;
+		ssize_t n = file_read_full(from, chunk, want);
+		int rc;
+
+		if (n < 0)
+			return (int)n;
+		if ((size_t)n != want)
+			return -E_CORRUPT;
+		crc = crc_castagnoli(crc, chunk, want);
+		rc = file_write_full(to, chunk, want);
+		if (rc < 0)
+			return rc;
+		left -= want;
+	}
+	return crc == in->payload_crc ? 0 : -E_CORRUPT;
+}
+
+int spool_payload_copy(struct spool *sp, const struct spool_intent *in, int dst_fd)
+{
+	char name[SPOOL_FILE_NAME_MAX + 1];
+	struct spool_intent there;
+	uint8_t *chunk;
+	int fd, rc;
+
+	spool_file_name(in, name);
+	rc = spool_read_intent(sp, name, &there, &fd);
+	if (rc < 0)
+		return rc;
+	chunk = mem_alloc(COPY_CHUNK);
+	if (!chunk)
+		rc = -ENOMEM;
+	else if (there.seq != in->seq)
+		rc = -ENOENT;
+	else
+		rc = copy_payload(fd, dst_fd, &there, chunk);
+	mem_free(chunk);
+	sys->close(fd);
+	return rc;
+}
+
 /* -------------------------------------------------------------------------------------- removing, noting --- */
 
 /* Under the lock. 0 when the file there is this very put. */
