@@ -45,12 +45,14 @@ enum spool_kind {
 	SPOOL_SEGMENT = 1,    /* ns, first = N: the closed data file d<N> must be stored */
 	SPOOL_BUNDLE = 2,     /* ns, first, last: payload = QSX1 bytes (rows may be 0: zstor fills them) */
 	SPOOL_DESCRIPTOR = 3, /* ns: created or updated; the next recovery point carries the new descriptor */
-	SPOOL_NSDROP = 4,  /* ns: deleted or flushed; takes a new generation before anything else is stored */
-	SPOOL_GARBAGE = 5, /* name, after_sequence: delete that object once after_sequence is published */
-	SPOOL_PIECE = 6,   /* name, slot: payload = record value owed to metadata store `slot` */
-	SPOOL_FILE = 7,	   /* path: a file of somebody's choosing (`zstor store --notblocking`) */
-	SPOOL_INDEX = 8,   /* ns, first = n: payload = snapshot of index i<n> (upstream-format volumes) */
-	SPOOL_FENCE = 9,   /* generation = the newer one that was seen: this front end is fenced */
+	SPOOL_NSDROP = 4, /* ns: deleted or flushed; takes a new generation before anything else is stored */
+	SPOOL_GARBAGE =
+		5, /* name, after_sequence: delete that object once after_sequence + 4 is published; with
+			    * a payload (a record): delete its shards alone, and `name` is the object id */
+	SPOOL_PIECE = 6, /* name: its record is owed to some metadata stores; slot = bits of their slots */
+	SPOOL_FILE = 7,	 /* path: a file of somebody's choosing (`zstor store --notblocking`) */
+	SPOOL_INDEX = 8, /* ns, first = n: payload = snapshot of index i<n> (upstream-format volumes) */
+	SPOOL_FENCE = 9, /* generation = the newer one that was seen: this front end is fenced */
 };
 
 struct spool_intent {
@@ -66,8 +68,8 @@ struct spool_intent {
 	bool has_content_id;
 	uint32_t slot; /* SPOOL_PIECE: bits */
 	uint8_t flags; /* SPOOL_FILE_DELETE, SPOOL_PIECE_MANIFEST */
-	char path[SPOOL_PATH_MAX +
-		  1]; /* file it is about, where it was at that moment; "" = derive it from ns and number */
+	/* File it is about, where it was at that moment; "" = derive it from ns and number. */
+	char path[SPOOL_PATH_MAX + 1];
 	/* filled by spool_put */
 	uint64_t seq;	       /* order of the puts, grows for ever */
 	uint8_t volume[16];    /* zero = put before the volume was known */
