@@ -1,0 +1,167 @@
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "applets/qsfs/preflight.h"
+#include "core/base/applet.h"
+#include "core/base/err.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "core/base/str.h"
+
+#define MOUNTINFO_MAX (4u << 20)
+#define OUR_TYPE      "fuse.zdbfs"
+
+int preflight_host(void)
+{
+	int fd, rc = EXIT_DONE;
+
+	if (geteuid() != 0) {
+		log_err("cannot mount a volume as user %u: run it as root", (unsigned)geteuid());
+		rc = EXIT_FAILED;
+	} else {
+		fd = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+		if (fd >= 0) {
+			close(fd);
+		} else {
+			log_err("cannot open /dev/fuse: %s: load the fuse module, or give the container the device",
+				err_str(errno));
+			rc = EXIT_FAILED;
+		}
+	}
+	return rc;
+}
+
+int preflight_state(const struct volume *v)
+{
+	int rc = file_is_on_our_mount(v->data);
+
+	if (rc < 0)
+		return log_code(rc, "cannot tell on what %s lies", v->data), EXIT_FAILED;
+	if (rc) {
+		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait for itself",
+			v->data);
+		return EXIT_FAILED;
+	}
+	return EXIT_DONE;
+}
+
+/* Undoes mountinfo's octal escapes (\040) in place. */
+static void unescape(char *s)
+{
+	char *out = s;
+
+	while (*s) {
+		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
+			*out++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
+			s += 4;
+		} else {
+			*out++ = *s++;
+		}
+	}
+	*out = 0;
+}
+
+/* One line of mountinfo: fields 5 (mount point) and, behind " - ", the type. */
+static bool mountinfo_line(char *line, char **point, char **type)
+{
+	char *dash = strstr(line, " - "), *cursor = line, *field = NULL;
+
+	if (!dash)
+		return false;
+	*dash = 0;
+	for (int i = 0; i < 5; i++)
+		field = str_next(&cursor, ' ');
+	cursor = dash + 3;
+	*type = str_next(&cursor, ' ');
+	*point = field;
+	if (field)
+		unescape(field);
+	return field && *type;
+}
+
+int mount_type(const char *path, char *type, size_t size)
+{
+	char *text = NULL, *cursor, *line, *point, *found;
+	int rc = file_read_all("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL);
+
+	type[0] = 0;
+	cursor = rc == 0 ? text : NULL;
+	/* The last line wins: that mount is on top. */
+	while ((line = str_next(&cursor, '\n'))) {
+		if (mountinfo_line(line, &point, &found) && strcmp(point, path) == 0) {
+			str_copy(type, size, found);
+			rc = 1;
+		}
+	}
+	mem_free(text);
+	return rc;
+}
+
+static int count_entry(void *ctx, const char *name, unsigned char type)
+{
+	(void)ctx;
+	(void)name;
+	(void)type;
+	return 1; /* one is enough */
+}
+
+/* A dead mount of ours answers ENOTCONN to everything: nobody is served by it any more. */
+static int mount_clear_stale(const char *path, const char *type)
+{
+	struct stat st;
+
+	if (strcmp(type, OUR_TYPE) != 0 || stat(path, &st) == 0 || errno != ENOTCONN)
+		return -EBUSY;
+	if (umount2(path, MNT_DETACH) != 0)
+		return -errno;
+	log_info("took away the dead mount that a process left behind at %s", path);
+	return 0;
+}
+
+static int mount_usable(const struct volume *v)
+{
+	struct stat st;
+	char inside[VOLUME_PATH];
+	int rc;
+
+	snprintf(inside, sizeof(inside), "%s/mnt", v->data);
+	if (stat(v->mount, &st) != 0 && errno == ENOENT && strcmp(inside, v->mount) == 0) {
+		rc = file_mkdir_p(v->mount, 0755);
+		if (rc)
+			return log_code(rc, "cannot make the mount point %s", v->mount), EXIT_FAILED;
+	} else if (stat(v->mount, &st) != 0) {
+		log_err("cannot mount at %s: %s%s", v->mount, err_str(errno),
+			errno == ENOENT ? ": make the directory first" : "");
+		return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_FAILED;
+	} else if (!S_ISDIR(st.st_mode)) {
+		log_err("cannot mount at %s: it is not a directory", v->mount);
+		return EXIT_FAILED;
+	}
+	if (file_list(v->mount, count_entry, NULL) == 1) {
+		log_err("cannot mount at %s: the directory is not empty and its content would be hidden", v->mount);
+		return EXIT_FAILED;
+	}
+	return EXIT_DONE;
+}
+
+int preflight_mount(const struct volume *v)
+{
+	char type[64];
+	int rc = mount_type(v->mount, type, sizeof(type));
+
+	if (rc < 0)
+		return log_code(rc, "cannot read /proc/self/mountinfo"), EXIT_FAILED;
+	if (rc > 0 && mount_clear_stale(v->mount, type) != 0) {
+		log_err("cannot mount at %s: it is busy, a %s is mounted there: umount it, or choose another --mount",
+			v->mount, type);
+		return EXIT_FAILED;
+	}
+	return mount_usable(v);
+}

@@ -1,0 +1,26 @@
+/*
+ * preflight: what must hold before `up` changes anything. Each check that fails prints one line that says who, what and
+ * what to do, and returns the exit code; nothing has been changed then.
+ */
+#ifndef APPLETS_QSFS_PREFLIGHT_H
+#define APPLETS_QSFS_PREFLIGHT_H
+
+#include "applets/qsfs/volume.h"
+
+/* Root, and /dev/fuse usable (the module is asked for by opening it). */
+int preflight_host(void);
+
+/* The volume's directories do not lie on a mount of ours, and can be made. */
+int preflight_state(const struct volume *v);
+
+/*
+ * The mount point is an empty directory on which nothing is mounted. The default one, inside the volume's own directory,
+ * is made. A mount that one of our processes left behind dead is taken away, with a line that says so.
+ */
+int preflight_mount(const struct volume *v);
+
+/* What is mounted at exactly this path: 1 and its type ("fuse.zdbfs") in `type`, 0 nothing, negative errno. Never touches
+ * the mount itself. */
+int mount_type(const char *path, char *type, size_t size);
+
+#endif
