@@ -125,22 +125,26 @@ static int mount_clear_stale(const char *path, const char *type)
 	return 0;
 }
 
+static bool mount_is_inside(const struct volume *v)
+{
+	char inside[VOLUME_PATH + 8];
+
+	str_fmt(inside, sizeof(inside), "%s/mnt", v->data);
+	return strcmp(inside, v->mount) == 0;
+}
+
 static int mount_usable(const struct volume *v)
 {
 	struct stat st;
-	char inside[VOLUME_PATH];
-	int rc;
 
-	snprintf(inside, sizeof(inside), "%s/mnt", v->data);
-	if (stat(v->mount, &st) != 0 && errno == ENOENT && strcmp(inside, v->mount) == 0) {
-		rc = file_mkdir_p(v->mount, 0755);
-		if (rc)
-			return log_code(rc, "cannot make the mount point %s", v->mount), EXIT_FAILED;
-	} else if (stat(v->mount, &st) != 0) {
+	if (stat(v->mount, &st) != 0) {
+		if (errno == ENOENT && mount_is_inside(v))
+			return EXIT_DONE;
 		log_err("cannot mount at %s: %s%s", v->mount, err_str(errno),
 			errno == ENOENT ? ": make the directory first" : "");
 		return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_FAILED;
-	} else if (!S_ISDIR(st.st_mode)) {
+	}
+	if (!S_ISDIR(st.st_mode)) {
 		log_err("cannot mount at %s: it is not a directory", v->mount);
 		return EXIT_FAILED;
 	}
@@ -149,6 +153,13 @@ static int mount_usable(const struct volume *v)
 		return EXIT_FAILED;
 	}
 	return EXIT_DONE;
+}
+
+int preflight_make_mount(const struct volume *v)
+{
+	int rc = mount_is_inside(v) ? file_mkdir_p(v->mount, 0755) : 0;
+
+	return rc ? log_code(rc, "cannot make the mount point %s", v->mount) : 0;
 }
 
 int preflight_mount(const struct volume *v)

@@ -14,10 +14,12 @@ int preflight_host(void);
 int preflight_state(const struct volume *v);
 
 /*
- * The mount point is an empty directory on which nothing is mounted. The default one, inside the volume's own directory,
- * is made. A mount that one of our processes left behind dead is taken away, with a line that says so.
+ * The mount point is an empty directory on which nothing is mounted (the default one, inside the volume's own directory, may
+ * be missing). A mount that one of our processes left behind dead is taken away, with a line that says so.
  */
 int preflight_mount(const struct volume *v);
+/* Makes the default one. 0 or a negative code after one line. */
+int preflight_make_mount(const struct volume *v);
 
 /* What is mounted at exactly this path: 1 and its type ("fuse.zdbfs") in `type`, 0 nothing, negative errno. Never touches
  * the mount itself. */

@@ -56,6 +56,8 @@ static int prepare(struct volume *v, enum state_found found)
 	int rc;
 
 	rc = state_make_front(v);
+	if (rc == 0)
+		rc = preflight_make_mount(v);
 	if (rc == 0 && v->embedded && v->store_count == 0)
 		rc = embedded_create(v);
 	else if (rc == 0 && v->embedded)
@@ -126,13 +128,11 @@ static int run(struct start *s, const struct up_conf *c, bool is_new, int lock)
 static int up_locked(struct volume *v, const struct up_conf *c, enum state_found found, int lock)
 {
 	struct start s;
-	int rc = preflight_mount(v);
+	int rc;
 
-	if (rc == EXIT_DONE && start_init(&s, v) != 0)
-		rc = EXIT_FAILED;
-	if (rc != EXIT_DONE) {
+	if (start_init(&s, v) != 0) {
 		close(lock);
-		return rc;
+		return EXIT_FAILED;
 	}
 	rc = prepare(v, found);
 	if (rc == EXIT_DONE)
@@ -145,6 +145,19 @@ static int up_locked(struct volume *v, const struct up_conf *c, enum state_found
 	return rc;
 }
 
+/* Said before anything is made. The lock itself is taken later, and decides. */
+static bool is_up_already(const struct volume *v)
+{
+	struct volume look = *v;
+	pid_t pid;
+	int is_up = state_is_up(&look, &pid);
+
+	if (is_up == 1)
+		log_err("the volume in %s is up already: qsfs status --data %s shows it", v->data, v->data);
+	volume_wipe(&look);
+	return is_up == 1;
+}
+
 static int up(struct volume *v, const struct up_conf *c)
 {
 	enum state_found found;
@@ -153,8 +166,12 @@ static int up(struct volume *v, const struct up_conf *c)
 	rc = preflight_host();
 	if (rc == EXIT_DONE)
 		rc = preflight_state(v);
+	if (rc == EXIT_DONE && is_up_already(v))
+		rc = EXIT_LOCKED;
 	if (rc == EXIT_DONE)
 		rc = state_judge(v, c->want_new, &found);
+	if (rc == EXIT_DONE)
+		rc = preflight_mount(v);
 	if (rc != EXIT_DONE)
 		return rc;
 	lock = state_lock(v);
