@@ -135,7 +135,9 @@ void state_undo_new(const struct volume *v)
 	if (v->embedded)
 		file_rm_tree(v->backends);
 	file_rm_tree(v->keys);
-	rmdir(v->data); /* stays when it holds anything else */
+	rmdir(v->mount);
+	unlink(v->lock);
+	rmdir(v->data); /* each stays when it holds anything else */
 }
 
 int state_lock(const struct volume *v)
