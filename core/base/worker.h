@@ -20,12 +20,11 @@ struct worker_pool;
 
 struct worker_job {
 	void (*run)(struct worker_job *job);  /* in a pool thread */
-	void (*done)(struct worker_job *job); /* in the loop's thread; NULL = nobody waits; may free or resubmit the job */
+	void (*done)(struct worker_job *job); /* in the loop's thread; NULL = nobody waits, and `run` may free the job;
+					       otherwise this may free or resubmit it */
 	void *ctx;
 	bool is_cancelled; /* set before `done` when the pool was stopped before `run` could begin */
-	struct worker_pool *pool; /* private */
-	struct list link;
-	struct loop_post post;
+	struct list link; /* private */
 };
 
 /*
@@ -38,7 +37,7 @@ struct worker_pool *worker_pool_new(struct loop *loop, const char *name, unsigne
 
 /*
  * Stops: no new jobs are taken, waiting jobs are run (drain) or get is_cancelled, running ones are waited for; then every
- * outstanding `done` is called from here, and the pool is freed. From the loop's thread. NULL is fine.
+ * outstanding `done` is called from here, and the pool is freed. From the loop's thread, but not from a `done`. NULL is fine.
  */
 void worker_pool_free(struct worker_pool *pool, bool drain);
 
