@@ -36,7 +36,7 @@ enum exit_code {
 	EXIT_PARTLY = 3,   /* a part was done, the rest is named on stderr */
 	EXIT_DEGRADED = 4, /* degraded, but everything is readable */
 	EXIT_LOCKED = 5,   /* another instance holds the lock */
-	EXIT_KEY = 6,	   /* key or password missing or wrong */
+	EXIT_KEY = 6,      /* key or password missing or wrong */
 	EXIT_NOT_FOUND = 7,
 	EXIT_AGAIN = 75, /* try again later */
 	EXIT_UNKNOWN_APPLET = 127,
@@ -58,8 +58,8 @@ struct applet {
 	int (*main)(const struct applet *self, int argc, char **argv);
 	const struct opt *options; /* ended by OPT_END; NULL = none but --help */
 	const struct verb *verbs;  /* ended by a NULL name; NULL = no verbs */
-	unsigned opt_flags;	   /* OPT_SINGLE_DASH, OPT_PREFIX, ... */
-	int exit_usage;		   /* exit code of usage errors; 0 = OPT_EXIT_USAGE */
+	unsigned opt_flags;        /* OPT_SINGLE_DASH, OPT_PREFIX, ... */
+	int exit_usage;            /* exit code of usage errors; 0 = OPT_EXIT_USAGE */
 	/*
 	 * Body of the man page after the options, light markup: "## HEADING" begins a section, a blank line a
 	 * paragraph, lines indented by four spaces are shown as they are. NULL = none.
@@ -85,6 +85,9 @@ extern const size_t applet_registry_count;
  * ("ns" or "a,b", ended by a blank or NUL), or NULL when the name has none.
  */
 const struct applet *applet_find(const char *name, const char **leading);
+
+/* The applet's verb called `name` (or by one of its aliases), or NULL. */
+const struct verb *applet_find_verb(const struct applet *self, const char *name);
 
 /*
  * Runs the verb named by argv[0] (argc counts it). Without arguments, or for an unknown verb, one line on

@@ -40,7 +40,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define OPT_MAX	     192
+#define OPT_MAX      192
 #define OPT_LIST_MAX 4096
 
 /* Exit code of a usage error unless the applet says otherwise (a program that we replace keeps its own). */
@@ -64,14 +64,14 @@ enum opt_type {
 };
 
 /* Flags of one row. */
-#define OPT_HIDDEN	 0x01u /* accepted, but neither in the help nor in the man page */
-#define OPT_NEGATABLE	 0x02u /* OPT_T_FLAG: `--no-NAME` is accepted too */
-#define OPT_REQUIRED	 0x04u /* it is a usage error when this option is missing */
+#define OPT_HIDDEN       0x01u /* accepted, but neither in the help nor in the man page */
+#define OPT_NEGATABLE    0x02u /* OPT_T_FLAG: `--no-NAME` is accepted too */
+#define OPT_REQUIRED     0x04u /* it is a usage error when this option is missing */
 #define OPT_DEFAULT_TEXT 0x08u /* .def is only a text for the help: it is not parsed and not stored */
 
 /* Flags of a table (struct opt_spec.flags, struct applet.opt_flags, struct verb.opt_flags). */
 #define OPT_SINGLE_DASH 0x100u /* `-name` is tried as a long option first; implies OPT_PREFIX */
-#define OPT_PREFIX	0x200u /* unambiguous prefixes of long names are accepted */
+#define OPT_PREFIX      0x200u /* unambiguous prefixes of long names are accepted */
 #define OPT_STOP_AT_FIRST                                                                                    \
 	0x400u /* the first positional argument ends the options (programs with verbs, exec wrappers) */
 #define OPT_NO_HELP 0x800u /* --help and -h are not built in */
@@ -84,15 +84,15 @@ struct opt_list {
 
 struct opt {
 	const char *name; /* long name without dashes; NULL = only the short one */
-	char letter;	  /* short name; 0 = none */
+	char letter;      /* short name; 0 = none */
 	enum opt_type type;
 	unsigned flags;
 	const char *metavar; /* what the help calls the argument: "DIR"; NULL for options without argument */
 	const char *def;  /* default, as text: parsed and stored before the arguments are; NULL = leave target
 			     alone */
 	const char *help; /* one sentence without a full stop; may hold line breaks */
-	size_t offset;	  /* where the value goes, below the target pointer ... */
-	void *ptr;	  /* ... unless this is set: then here */
+	size_t offset;    /* where the value goes, below the target pointer ... */
+	void *ptr;        /* ... unless this is set: then here */
 	int64_t min, max; /* OPT_T_INT, OPT_T_SIZE, OPT_T_MS */
 	const char *const *choices; /* OPT_T_CHOICE: words, ended by NULL */
 	/*
@@ -181,20 +181,20 @@ struct verb {
 	const struct opt *options; /* NULL = none but --help */
 	int (*main)(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv);
 	unsigned opt_flags; /* OPT_SINGLE_DASH, ... */
-	bool hidden;	    /* works, but is not listed */
+	bool hidden;        /* works, but is not listed */
 	const char *man;    /* further text for the man page, see applet.h; NULL = none */
 };
 
 /* Everything the parser and the texts need to know about one program or one verb. */
 struct opt_spec {
-	const char *who;	   /* begins every message: "zdb", "zstor store" */
-	const char *summary;	   /* may be NULL */
-	const char *usage;	   /* positional part of the usage line; may be NULL */
+	const char *who;           /* begins every message: "zdb", "zstor store" */
+	const char *summary;       /* may be NULL */
+	const char *usage;         /* positional part of the usage line; may be NULL */
 	const struct opt *options; /* may be NULL */
 	const struct verb *verbs;  /* listed in the texts; may be NULL */
-	unsigned flags;		   /* OPT_SINGLE_DASH, OPT_PREFIX, OPT_STOP_AT_FIRST, OPT_NO_HELP */
-	int exit_usage;		   /* exit code of a usage error; 0 = OPT_EXIT_USAGE */
-	int args_min, args_max;	   /* positional arguments; args_max -1 = any number */
+	unsigned flags;            /* OPT_SINGLE_DASH, OPT_PREFIX, OPT_STOP_AT_FIRST, OPT_NO_HELP */
+	int exit_usage;            /* exit code of a usage error; 0 = OPT_EXIT_USAGE */
+	int args_min, args_max;    /* positional arguments; args_max -1 = any number */
 };
 
 /* What is left after parsing. */

@@ -1,0 +1,2 @@
+# Hash, used as a header (XXH_INLINE_ALL).
+cp xxhash.h "$SYS/include/"

@@ -1,0 +1,4 @@
+# JSON.
+compile "-Isrc" src/yyjson.c
+archive libyyjson.a
+cp src/yyjson.h "$SYS/include/"
