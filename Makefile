@@ -92,8 +92,8 @@ CC := clang
 AR := ar
 SANITIZE := -fsanitize=address,undefined -fno-sanitize=function
 CPPFLAGS_OUR += -isystem $(SYS)/include
-CFLAGS_OUR := $(CFLAGS_COMMON) -O1 -Wall -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=undefined -fsanitize=fuzzer-no-link
-LDFLAGS_OUR := $(SANITIZE) -L$(SYS)/lib
+CFLAGS_OUR := $(CFLAGS_COMMON) -O1 -Wall -Wno-string-plus-int -fno-omit-frame-pointer $(SANITIZE) -fno-sanitize-recover=undefined -fsanitize=fuzzer-no-link
+LDFLAGS_OUR := $(SANITIZE) -L$(SYS)/lib $(LINK_STRICT)
 LDLIBS_END := -lpthread -lm
 endif
 LIBS := -lfuse3 -lmicrohttpd -lhiredis -lerasurecode -lisal -lzstd -lsodium -lmbedcrypto -lyaml -lyyjson -linih \
@@ -202,10 +202,10 @@ menuconfig defconfig savedefconfig: $(BUILD)/Config.rooms
 	@$(KCONFIG) use configs/$*
 
 fmt:
-	@clang-format -i $$(git ls-files '*.c' '*.h')
+	@clang-format -i $(wildcard core/*/*.[ch] applets/*.[ch] applets/*/*.[ch] tests/*/*.[ch] deps/shim/*.[ch])
 
 lint: all
-	@sh scripts/lint.sh $(OUT)
+	@perl scripts/lint.pl $(OBJ)
 
 size: all
 	@perl scripts/size.pl $(OUT)/qsfs.map $(OUT)/qsfs

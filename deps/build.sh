@@ -2,7 +2,7 @@
 # build.sh ARCH KIND LINK: builds every third-party library into one private prefix and points the symbolic link LINK at it.
 #
 # KIND is `musl` (what is shipped: static, our own musl, wrapper compiler qcc) or `asan` (the same sources built a second time by
-# clang for the host's C library with AddressSanitizer and UndefinedBehaviorSanitizer, for tests).
+# clang for the host's C library with AddressSanitizer, for tests).
 # The prefix is kept in $DEPS_CACHE under a hash of everything that goes into it: lock file, scripts, compiler version. It is
 # renamed into place when it is complete, so that an interrupted build is never taken for a finished one.
 # WITH_MSGPACK=1 adds the library that only an optional feature needs.

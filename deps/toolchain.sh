@@ -14,7 +14,7 @@ set_toolchain()
 	asan)
 		AR=ar RANLIB=ranlib STRIP=strip
 		CC=${ASAN_CC:-clang}
-		OPT="-O1 -g -pipe -fPIE -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize=function"
+		OPT="-O1 -g -pipe -fPIE -fno-omit-frame-pointer -fsanitize=address"
 		export ASAN_OPTIONS=detect_leaks=0
 		;;
 	esac

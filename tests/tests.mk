@@ -1,11 +1,23 @@
-# Tests. Included by the Makefile.
+# Tests. Included by the Makefile. Time budgets are for two cores.
 #
-#: make test            everything that must hold; ends with "N passed, N failed"
-#: make test-unit       unit tests of one room: T=zdb_engine (a part of the file's name)
-#: make test-story      whole programs: T=zinit
+#: make test            everything that must hold (20 min); ends with "N passed, N failed"
+#: make test-unit       unit tests (2 min); T=zdb_engine: only those with this in their name
+#: make test-story      whole programs (10 min): tests/{story,compat,posix,crash}/*.t; T= as above
+#: make test-asan       the unit tests under sanitizers (5 min, of which 3 for its libraries, once)
+#: make fuzz            every fuzz target for SECONDS=10; T= as above
+#: make asan            build/asan/qsfs, the program under sanitizers
+#: make bench           tables of measured figures; never part of a test
 
-unit_selected = $(if $(T),$(foreach b,$(UNIT_BIN),$(if $(findstring $(T),$(notdir $b)),$b)),$(UNIT_BIN))
+JOBS    ?= $(or $(patsubst -j%,%,$(filter -j%,$(MAKEFLAGS))),$(shell nproc))
+SECONDS ?= 10
+SUM     ?=
+TIMEOUT ?= 300
 
+selected    = $(if $(T),$(foreach x,$1,$(if $(findstring $(T),$(notdir $x)),$x)),$1)
+STORY_TESTS := $(sort $(wildcard tests/story/*.t tests/compat/*.t tests/posix/*.t tests/crash/*.t))
+RUN_TESTS    = perl scripts/run-tests.pl -j $(JOBS) -l $(OUT)/test-logs $(if $(SUM),-s $(SUM))
+
+# A unit test is one file and one program; it sees every object of the tree but main.
 $(OUT)/tests/unit/%: $(OBJ)/tests/unit/%.o $(APPLET_LIB) $(CORE_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK    $@'
@@ -13,8 +25,41 @@ $(OUT)/tests/unit/%: $(OBJ)/tests/unit/%.o $(APPLET_LIB) $(CORE_LIB)
 
 unit-bins: $(UNIT_BIN)
 
-test-unit: $(unit_selected)
-	@perl scripts/run-tests.pl $(RUN_OPTS) unit $(unit_selected)
+test-unit: $(call selected,$(UNIT_BIN))
+	@$(RUN_TESTS) -t $(TIMEOUT) unit $^
 
-.PHONY: unit-bins test-unit
-.SECONDARY: $(UNIT_SRC:%.c=$(OBJ)/%.o)
+test-story: all
+	@QSFS='$(CURDIR)/$(BUILD)/qsfs' $(RUN_TESTS) -t 1200 story $(call selected,$(STORY_TESTS))
+
+# Sanitizers: this makefile once more, with the other kind of build.
+asan:
+	+@$(MAKE) --no-print-directory KIND=asan all unit-bins
+
+test-asan:
+	+@$(MAKE) --no-print-directory KIND=asan unit-bins
+	+@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
+		$(MAKE) --no-print-directory KIND=asan test-unit
+
+# A fuzz target may include the .c file under test; what it defines itself is then not taken from the archives.
+$(OUT)/tests/fuzz/%: $(OBJ)/tests/fuzz/%.o $(APPLET_LIB) $(CORE_LIB)
+	@mkdir -p $(@D)
+	@echo '  LINK    $@'
+	$(SHOW)$(CC) $(LDFLAGS_OUR) -fsanitize=fuzzer -o $@ $< -Wl,--start-group $(APPLET_LIB) $(CORE_LIB) -Wl,--end-group $(LIBS)
+
+fuzz-bins: $(call selected,$(FUZZ_BIN))
+
+fuzz:
+	+@$(MAKE) --no-print-directory KIND=asan fuzz-bins
+	@sh scripts/fuzz.sh $(SECONDS) '$(SUM)' $(patsubst tests/fuzz/%.c,$(BUILD)/asan/tests/fuzz/%,$(call selected,$(FUZZ_SRC)))
+
+test:
+	@sh scripts/host-tools.sh build asan test
+	+@MAKE='$(MAKE)' JOBS=$(JOBS) sh scripts/test-all.sh
+
+bench: all
+	@for b in $(call selected,$(sort $(wildcard tests/bench/*.sh))); do \
+		echo "== $$b"; QSFS='$(CURDIR)/$(BUILD)/qsfs' bash $$b || exit 1; echo; done
+
+-include $(FUZZ_SRC:%.c=$(OBJ)/%.d)
+.PHONY: unit-bins fuzz-bins test-unit test-story asan test-asan fuzz test bench
+.SECONDARY: $(UNIT_SRC:%.c=$(OBJ)/%.o) $(FUZZ_SRC:%.c=$(OBJ)/%.o)
