@@ -17,11 +17,23 @@ selected    = $(if $(T),$(foreach x,$1,$(if $(findstring $(T),$(notdir $x)),$x))
 STORY_TESTS := $(sort $(wildcard tests/story/*.t tests/compat/*.t tests/posix/*.t tests/crash/*.t))
 RUN_TESTS    = perl scripts/run-tests.pl -j $(JOBS) -l $(OUT)/test-logs $(if $(SUM),-s $(SUM))
 
+# What unit tests put in place of the system (faults, a disk whose power can be cut); only what a test uses is linked.
+SUPPORT_SRC := $(sort $(wildcard tests/unit/support/*.c))
+SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(OBJ)/%.o)
+SUPPORT_LIB := $(OUT)/tests/libsupport.a
+-include $(SUPPORT_OBJ:.o=.d)
+
+$(SUPPORT_LIB): $(SUPPORT_OBJ) $(OUT)/rooms
+	@mkdir -p $(@D)
+	@echo '  AR      $@'
+	$(SHOW)rm -f $@
+	$(SHOW)$(AR) rcsD $@ $(filter %.o,$^)
+
 # A unit test is one file and one program; it sees every object of the tree but main.
-$(OUT)/tests/unit/%: $(OBJ)/tests/unit/%.o $(APPLET_LIB) $(CORE_LIB)
+$(OUT)/tests/unit/%: $(OBJ)/tests/unit/%.o $(APPLET_LIB) $(CORE_LIB) $(SUPPORT_LIB)
 	@mkdir -p $(@D)
 	@echo '  LINK    $@'
-	$(SHOW)$(CC) $(LDFLAGS_OUR) -o $@ $< -Wl,--start-group $(APPLET_LIB) $(CORE_LIB) -Wl,--end-group -lcmocka $(LIBS)
+	$(SHOW)$(CC) $(LDFLAGS_OUR) -o $@ $< -Wl,--start-group $(SUPPORT_LIB) $(APPLET_LIB) $(CORE_LIB) -Wl,--end-group -lcmocka $(LIBS)
 
 unit-bins: $(UNIT_BIN)
 

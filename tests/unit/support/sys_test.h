@@ -127,6 +127,9 @@ struct sim_disk *sim_disk_begin(const char *root);
 void sim_disk_stop(struct sim_disk *disk);
 void sim_disk_free(struct sim_disk *disk);
 
+/* For sys_fault: an fsync of this descriptor was reported as failed. Harmless when no disk is recorded. */
+void sim_disk_sync_failed(int fd);
+
 /* Recorded calls so far. A cut at c means: the calls 0 .. c-1 were made. Note it when something is acknowledged. */
 uint64_t sim_disk_calls(struct sim_disk *disk);
 
