@@ -489,6 +489,20 @@ static int d_mkdir(const char *path, mode_t mode)
 	return d_mkdirat(AT_FDCWD, path, mode);
 }
 
+/* Modes are not versioned: the last one counts at every cut. */
+static int d_fchmod(int fd, mode_t mode)
+{
+	int inode, rc;
+
+	pthread_mutex_lock(&D->lock);
+	inode = inode_of_fd(fd);
+	rc = D->lower->fchmod(fd, mode);
+	if (rc == 0 && inode >= 0)
+		D->inodes[inode].mode = mode & 07777;
+	pthread_mutex_unlock(&D->lock);
+	return rc;
+}
+
 static struct sys_ops table;
 
 struct sim_disk *sim_disk_begin(const char *root)
@@ -525,6 +539,7 @@ struct sim_disk *sim_disk_begin(const char *root)
 	table.mkdir = d_mkdir;
 	table.mkdirat = d_mkdirat;
 	table.rmdir = d_rmdir;
+	table.fchmod = d_fchmod;
 	sys = &table;
 	return D;
 }
