@@ -109,12 +109,12 @@ else
 all: $(OUT)/qsfs
 endif
 
-# --start-group: applets and core may refer to each other's archives in any order.
-LINK_OUR = -Wl,--start-group $(APPLET_LIB) $(CORE_LIB) -Wl,--end-group $(LIBS)
+# Objects, not archives: the link map then tells the rooms apart, and what is missing shows even where nobody calls it yet.
+PROGRAM_OBJ := $(MAIN_OBJ) $(APPLET_OBJ) $(CORE_OBJ)
 
-$(OUT)/qsfs.unstripped: $(MAIN_OBJ) $(APPLET_LIB) $(CORE_LIB) $(OUT)/flags
+$(OUT)/qsfs.unstripped: $(PROGRAM_OBJ) $(OUT)/flags $(OUT)/rooms Makefile
 	@echo '  LINK    $@'
-	$(SHOW)$(CC) $(LDFLAGS_OUR) -Wl,-Map=$(OUT)/qsfs.map -o $@ $(MAIN_OBJ) $(LINK_OUR)
+	$(SHOW)$(CC) $(LDFLAGS_OUR) -Wl,-Map=$(OUT)/qsfs.map -o $@ $(PROGRAM_OBJ) $(LIBS)
 
 ifeq ($(KIND),musl)
 $(OUT)/qsfs: $(OUT)/qsfs.unstripped scripts/check-binary.sh
@@ -127,13 +127,14 @@ $(OUT)/qsfs: $(OUT)/qsfs.unstripped
 	$(SHOW)ln -sf qsfs.unstripped $@
 endif
 
-# Archives are made anew, so that no object of a file that is gone or switched off stays inside.
+# For the tests. Made anew, so that no object of a file that is gone or switched off stays inside; appended (q), because base
+# names of different rooms may be equal.
 $(CORE_LIB): $(CORE_OBJ) $(OUT)/rooms
-$(APPLET_LIB): $(APPLET_OBJ) $(OUT)/rooms
+$(APPLET_LIB): $(APPLET_OBJ) $(OBJ)/generated/registry.o $(OUT)/rooms
 $(CORE_LIB) $(APPLET_LIB):
 	@echo '  AR      $@'
 	$(SHOW)rm -f $@
-	$(SHOW)$(AR) rcsD $@ $(filter %.o,$^)
+	$(SHOW)$(AR) qcsD $@ $(filter %.o,$^)
 
 $(OBJ)/%.o: %.c $(OUT)/flags $(OUT)/sysroot.path | $(GEN)/autoconf.h $(GEN)/build_info.h
 	@mkdir -p $(@D)
