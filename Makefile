@@ -58,7 +58,9 @@ room_sources = $(filter-out $(OFF_$1),$(wildcard $1/*.c))
 CORE_SRC   := $(foreach room,$(CORE_ROOMS),$(call room_sources,$(room)))
 APPLET_SRC := $(foreach room,$(APPLET_ROOMS),$(call room_sources,$(room)))
 MAIN_SRC   := $(wildcard applets/*.c)
-UNIT_SRC   := $(sort $(wildcard tests/unit/*.c))
+# Tests are called after their room; those of a room that is switched off go with it.
+OFF_ROOMS  := $(filter-out $(notdir $(APPLET_ROOMS)),$(notdir $(call rooms_in,applets)))
+UNIT_SRC   := $(filter-out $(OFF_ROOMS:%=tests/unit/%_%.c),$(sort $(wildcard tests/unit/*.c)))
 FUZZ_SRC   := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 
 CORE_OBJ   := $(CORE_SRC:%.c=$(OBJ)/%.o)
@@ -74,7 +76,7 @@ APPLET_LIB := $(OUT)/libqsfs-applets.a
 WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wformat=2 -Wundef \
 	-Wdate-time -Wno-format-truncation
 CPPFLAGS_OUR := -I. -I$(GEN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=317
-CFLAGS_COMMON := -std=gnu11 -g -pipe -fPIE -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)/=
+CFLAGS_COMMON := -std=gnu11 -g -pipe -fPIE -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(realpath $(SYS))=sysroot
 
 # PARTIAL=1 links although functions are missing (calling one is a crash): for a tree in which rooms are still being built.
 PARTIAL ?= 1
