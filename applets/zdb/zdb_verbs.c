@@ -1,0 +1,267 @@
+/*
+ * zdb_verbs: what zdb does beside serving: ping, check, dump, --dump, --recover.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "applets/zdb/zdb_app.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/str.h"
+#include "core/net/client.h"
+
+/* ---------------------------------------------------------------------------------------------------------- ping */
+
+struct ping_conf {
+	const char *socket, *host;
+	int64_t port;
+	uint64_t timeout_ms;
+};
+
+const struct opt zdb_ping_options[] = {
+	OPT_STR(struct ping_conf, socket, 's', "socket", "PATH", NULL, "unix socket of the server"),
+	OPT_STR(struct ping_conf, host, 'h', "host", "HOST", "127.0.0.1", "its address"),
+	OPT_INT(struct ping_conf, port, 'p', "port", "PORT", "9900", 1, 65535, "its port"),
+	OPT_MS(struct ping_conf, timeout_ms, 't', "timeout", "TIME", "5s", 1, 3600000,
+	       "how long to wait for the answer"),
+	OPT_END,
+};
+
+static int ping(const struct client_addr *addr, const struct client_options *opt)
+{
+	char why[256] = "";
+	struct client *c;
+	redisReply *reply;
+	int err = client_open(&c, addr, opt, why, sizeof(why));
+
+	if (err) {
+		fprintf(stderr, "zdb: no answer: %s\n", why);
+		return EXIT_FAILED;
+	}
+	err = client_words(c, &reply, "PING", NULL);
+	if (err) {
+		fprintf(stderr, "zdb: no answer: %s\n", client_error(c));
+	} else if (reply->type != REDIS_REPLY_STATUS) {
+		fprintf(stderr, "zdb: not the answer to PING: %s\n", reply->str ? reply->str : "");
+		err = -EPROTO;
+	}
+	if (!err)
+		puts(reply->str);
+	freeReplyObject(reply);
+	client_close(c);
+	return err ? EXIT_FAILED : EXIT_DONE;
+}
+
+int zdb_verb_ping(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
+{
+	struct ping_conf conf = {0};
+	struct client_addr addr = {0};
+	struct client_options opt = {0};
+	struct opt_args args;
+	int code;
+
+	(void)ctx;
+	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
+		return code;
+	opt.connect_ms = opt.op_ms = (unsigned)conf.timeout_ms;
+	if (str_copy(addr.host, sizeof(addr.host), conf.host) ||
+	    (conf.socket && str_copy(addr.unix_path, sizeof(addr.unix_path), conf.socket))) {
+		fprintf(stderr, "zdb: the address is too long\n");
+		return EXIT_USAGE;
+	}
+	addr.port = (uint16_t)conf.port;
+	return ping(&addr, &opt);
+}
+
+/* --------------------------------------------------------------------------------------------------------- check */
+
+struct check_conf {
+	const char *data, *index;
+	bool repair, quiet;
+};
+
+const struct opt zdb_check_options[] = {
+	OPT_STR(struct check_conf, data, 0, "data", "DIR", NULL,
+		"directory of the data files; DIR/data when not given"),
+	OPT_STR(struct check_conf, index, 0, "index", "DIR", NULL,
+		"directory of the index files; DIR/index when not given"),
+	OPT_FLAG(struct check_conf, repair, 0, "repair", "repairs what can be repaired"),
+	OPT_FLAG(struct check_conf, quiet, 'q', "quiet", "no notes, only what is wrong"),
+	OPT_END,
+};
+
+struct roots {
+	char data[FILE_PATH_MAX], index[FILE_PATH_MAX];
+};
+
+/* Where the files are: options, else below DIR. False after a message. */
+static bool find_roots(struct roots *r, const char *data, const char *index, const struct opt_args *args)
+{
+	const char *dir = args->argc > 0 ? args->argv[0] : NULL;
+	int err = 0;
+
+	if (args->argc > 1 || (!dir && (!data || !index))) {
+		fprintf(stderr, "zdb: give one DIR that holds data and index, or --data and --index\n");
+		return false;
+	}
+	err = data ? str_copy(r->data, sizeof(r->data), data)
+		   : file_join(r->data, sizeof(r->data), dir, "data");
+	if (!err)
+		err = index ? str_copy(r->index, sizeof(r->index), index)
+			    : file_join(r->index, sizeof(r->index), dir, "index");
+	if (!err && file_exists(r->index) == 1)
+		return true;
+	fprintf(stderr, "zdb: cannot find an index directory: %s\n", err ? err_str(err) : r->index);
+	return false;
+}
+
+struct findings {
+	bool quiet;
+	unsigned count[3];
+};
+
+static void print_finding(void *ctx, int level, const char *ns, const char *text)
+{
+	static const char *const words[] = {"note", "repairable", "lost"};
+	struct findings *f = ctx;
+
+	if (level < 0 || level > 2)
+		level = 2;
+	f->count[level]++;
+	if (level > 0 || !f->quiet)
+		printf("%s: %s: %s\n", words[level], ns, text);
+}
+
+static int check_result(const char *what, int rc, const struct findings *f)
+{
+	if (rc < 0) {
+		fprintf(stderr, "zdb: cannot %s: %s\n", what,
+			rc == -EBUSY ? "a server uses these directories" : err_str(rc));
+		return rc == -EBUSY ? EXIT_LOCKED : EXIT_FAILED;
+	}
+	if (!f->quiet)
+		printf("%u notes, %u repairable, %u lost\n", f->count[0], f->count[1], f->count[2]);
+	if (f->count[2] > 0)
+		return EXIT_FAILED;
+	return EXIT_DONE;
+}
+
+int zdb_verb_check(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
+{
+	struct check_conf conf = {0};
+	struct findings f = {0};
+	struct zdb_options zo = {.mode = ZDB_MIXED};
+	struct opt_args args;
+	struct roots roots;
+	int code, rc;
+
+	(void)ctx;
+	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
+		return code;
+	if (!find_roots(&roots, conf.data, conf.index, &args))
+		return EXIT_USAGE;
+	zo.data_root = roots.data;
+	zo.index_root = roots.index;
+	f.quiet = conf.quiet;
+	rc = conf.repair ? zdb_recover(&zo, print_finding, &f) : zdb_verify(&zo, print_finding, &f);
+	code = check_result(conf.repair ? "repair" : "check", rc, &f);
+	/* what a repair would mend is there to be mended */
+	return code == EXIT_DONE && !conf.repair && rc == 1 ? EXIT_DEGRADED : code;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- dump */
+
+const struct opt zdb_dump_options[] = {
+	OPT_STR(struct check_conf, data, 0, "data", "DIR", NULL,
+		"directory of the data files; DIR/data when not given"),
+	OPT_STR(struct check_conf, index, 0, "index", "DIR", NULL,
+		"directory of the index files; DIR/index when not given"),
+	OPT_END,
+};
+
+static void print_entry(void *ctx, const struct zdb_dump_entry *e)
+{
+	char key[ZDB_KEY_MAX * 4 + 8];
+
+	(void)ctx;
+	if (e->klen == ZDB_SEQ_KEY_SIZE) {
+		uint64_t id;
+
+		memcpy(&id, e->key, sizeof(id));
+		snprintf(key, sizeof(key), "0x%016llx", (unsigned long long)id);
+	} else {
+		str_escape(key, sizeof(key), e->key, e->klen);
+	}
+	printf("%s i%u:%u key=%s data=d%u:%u length=%u previous=%u time=%u crc=%08x parent=i%u:%u flags=%u\n",
+	       e->ns, e->index_file, e->index_offset, key, e->data_file, e->data_offset, e->length,
+	       e->previous, e->timestamp, e->crc, e->parent_file, e->parent_offset, e->flags);
+}
+
+int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
+{
+	struct check_conf conf = {0};
+	struct zdb_options zo = {.mode = ZDB_MIXED, .read_only = true};
+	char why[400] = "";
+	struct opt_args args;
+	struct roots roots;
+	struct zdb *eng;
+	int code, err;
+
+	(void)ctx;
+	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
+		return code;
+	if (!find_roots(&roots, conf.data, conf.index, &args))
+		return EXIT_USAGE;
+	zo.data_root = roots.data;
+	zo.index_root = roots.index;
+	err = zdb_open(&eng, &zo, why, sizeof(why));
+	if (err) {
+		fprintf(stderr, "zdb: %s\n", why[0] ? why : err_str(err));
+		return err == -EBUSY ? EXIT_LOCKED : EXIT_FAILED;
+	}
+	err = zdb_dump(eng, print_entry, NULL);
+	zdb_abandon(eng);
+	if (err)
+		fprintf(stderr, "zdb: cannot read all entries: %s\n", err_str(err));
+	return err ? EXIT_FAILED : EXIT_DONE;
+}
+
+int zdb_dump_all(const struct zdb_conf *conf, const char *password)
+{
+	struct err_text why = {""};
+	struct zdbd_options o;
+	struct loop loop;
+	struct zdbd *d;
+	int err = loop_init(&loop);
+
+	if (err) {
+		fprintf(stderr, "zdb: cannot make an event loop: %s\n", err_str(err));
+		return ZDB_EXIT_FAILED;
+	}
+	zdb_server_options(conf, password, &o);
+	d = zdbd_new(&loop, &o);
+	if (!d)
+		err = err_set(&why, -ENOMEM, "out of memory");
+	if (!err)
+		err = zdbd_open(d, &why);
+	if (!err)
+		err = zdb_dump(zdbd_engine(d), print_entry, NULL);
+	if (err)
+		fprintf(stderr, "zdb: %s\n", why.text[0] ? why.text : err_str(err));
+	if (d)
+		zdbd_stop_now(d);
+	zdbd_free(d);
+	loop_release(&loop);
+	return err ? ZDB_EXIT_FAILED : 0;
+}
+
+int zdb_recover_all(const struct zdb_conf *conf)
+{
+	struct findings f = {.quiet = !conf->verbose};
+	struct zdb_options zo;
+
+	zdb_engine_options(conf, &zo);
+	return check_result("recover", zdb_recover(&zo, print_finding, &f), &f) ? ZDB_EXIT_FAILED : 0;
+}

@@ -1,0 +1,682 @@
+/*
+ * cmd_data: commands on single records of the client's namespace: SET GET MGET DEL EXISTS CHECK LENGTH KEYTIME HISTORY GETRANGE BATCH, DATA RAW.
+ *
+ * A read whose segment is absent, and a big read, block their client only. A big payload is read by a worker straight into the
+ * place in the client's replies where it will be sent from.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/base/str.h"
+#include "core/zdbd/zdbd_int.h"
+
+#define BATCH_BYTES_MAX (64u << 20)
+
+/* ------------------------------------------------------------------------------------------------- writing */
+
+static void set_failed(struct client *c, int err)
+{
+	switch (err) {
+	case -EINVAL:
+	case -ENOENT:
+		reply_error(c, zdb_ns_mode(c->ns) == ZDB_SEQ ? "Invalid key, only update authorized"
+							     : "Invalid argument, key needed");
+		break;
+	case -EPERM:
+		reply_error(c, "Namespace is protected by worm mode");
+		break;
+	case -EDQUOT:
+		reply_error(c, "No space left on this namespace");
+		break;
+	case -E2BIG:
+		reply_error(c, "Payload too big");
+		break;
+	default:
+		reply_error(c, "Cannot write data right now");
+		break;
+	}
+}
+
+/* A write went into the log: this turn's reply must wait for the flush, with fsync always for the disk. */
+static void note_write(struct client *c)
+{
+	struct zns *z = zns_of(c->d, c->ns);
+
+	c->wrote = true;
+	if (c->d->opt.fsync == ZDBD_FSYNC_ALWAYS)
+		c->unsynced = true;
+	if (z)
+		sync_note_write(z);
+}
+
+static void do_set(struct client *c, const uint8_t *key, size_t klen, const uint8_t *value, size_t vlen,
+		   uint32_t ts)
+{
+	struct zdb_set_result result;
+	int err;
+
+	if (klen > ZDB_KEY_MAX) {
+		reply_error(c, "Key too large");
+		return;
+	}
+	if (!may_write(c))
+		return;
+	err = zdb_set(c->ns, key, klen, value, vlen, ts, &result);
+	if (err) {
+		set_failed(c, err);
+		return;
+	}
+	if (result.outcome == ZDB_UNCHANGED) {
+		/* the equal value may be another client's, answered but not yet durable */
+		if (c->d->opt.fsync == ZDBD_FSYNC_ALWAYS)
+			c->unsynced = true;
+		reply_nil(c);
+		return;
+	}
+	note_write(c);
+	if (result.outcome == ZDB_INSERTED)
+		reply_bulk(c, result.key, sizeof(result.key));
+	else
+		reply_bulk(c, key, klen);
+}
+
+static uint32_t now_s(void)
+{
+	return (uint32_t)clock_wall_s();
+}
+
+enum verdict cmd_set(struct call *call)
+{
+	struct client *c = call->c;
+	uint32_t ts;
+
+	if (call->w.argc != 3 && !(call->w.argc == 4 && c->admin)) {
+		reply_error(c, "Unexpected arguments");
+		return DONE;
+	}
+	ts = call->w.argc == 4 ? (uint32_t)loose_integer(ARG(call, 3), ARG_LEN(call, 3)) : now_s();
+	do_set(c, ARG(call, 1), ARG_LEN(call, 1), ARG(call, 2), ARG_LEN(call, 2), ts);
+	return DONE;
+}
+
+static void do_del(struct client *c, const uint8_t *key, size_t klen, uint32_t ts)
+{
+	int err;
+
+	if (klen > ZDB_KEY_MAX) {
+		reply_error(c, "Invalid key");
+		return;
+	}
+	if (!may_write(c))
+		return;
+	err = zdb_del(c->ns, key, klen, ts);
+	switch (err) {
+	case 0:
+		note_write(c);
+		reply_ok(c);
+		break;
+	case -ENOENT:
+	case -EINVAL:
+		reply_error(c, "Key not found");
+		break;
+	case -EPERM:
+		reply_error(c, "Cannot delete a key when namespace is in worm mode");
+		break;
+	default:
+		reply_error(c, "Cannot delete key (data)");
+		break;
+	}
+}
+
+static bool all_digits(const uint8_t *s, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+	return len > 0;
+}
+
+enum verdict cmd_del(struct call *call)
+{
+	struct client *c = call->c;
+	uint32_t ts = now_s();
+
+	if (call->w.argc != 2 && !(call->w.argc == 3 && c->admin)) {
+		reply_error(c, "Unexpected arguments");
+		return DONE;
+	}
+	if (ARG_LEN(call, 1) == 0 || (call->w.argc == 3 && !all_digits(ARG(call, 2), ARG_LEN(call, 2)))) {
+		reply_error(c, "Invalid argument");
+		return DONE;
+	}
+	if (call->w.argc == 3)
+		ts = (uint32_t)loose_integer(ARG(call, 2), ARG_LEN(call, 2));
+	do_del(c, ARG(call, 1), ARG_LEN(call, 1), ts);
+	return DONE;
+}
+
+/* Words of the members of a batch: SET key value, DEL key. 0 = wrong form. */
+static size_t batch_member(struct call *call, size_t i)
+{
+	size_t left = call->w.argc - i;
+
+	if (left >= 3 && resp_word_is(ARG(call, i), ARG_LEN(call, i), "SET"))
+		return 3;
+	if (left >= 2 && resp_word_is(ARG(call, i), ARG_LEN(call, i), "DEL"))
+		return 2;
+	return 0;
+}
+
+enum verdict cmd_batch(struct call *call)
+{
+	struct client *c = call->c;
+	size_t i, words, members = 0;
+	uint64_t bytes = 0;
+	uint32_t ts = now_s();
+
+	for (i = 1; i < call->w.argc; i++)
+		bytes += ARG_LEN(call, i);
+	if (bytes > BATCH_BYTES_MAX) {
+		reply_error(c, "Payload too big");
+		return DONE;
+	}
+	for (i = 1; i < call->w.argc; i += words, members++) {
+		words = batch_member(call, i);
+		if (words == 0)
+			break;
+	}
+	if (i != call->w.argc || members == 0) {
+		reply_error(c, "Invalid arguments");
+		return DONE;
+	}
+	reply_array(c, members);
+	for (i = 1; i < call->w.argc && !c->dead; i += words) {
+		words = batch_member(call, i);
+		if (words == 3)
+			do_set(c, ARG(call, i + 1), ARG_LEN(call, i + 1), ARG(call, i + 2),
+			       ARG_LEN(call, i + 2), ts);
+		else
+			do_del(c, ARG(call, i + 1), ARG_LEN(call, i + 1), ts);
+	}
+	return DONE;
+}
+
+/* ------------------------------------------------------------------------------------------------- reading */
+
+/* A payload that a worker reads into the client's `out`. */
+struct read_job {
+	struct worker_job job;
+	struct client *c;
+	struct zdb_ns *ns; /* referenced */
+	struct zdb_read rd;
+	uint32_t from, count;
+	size_t at; /* offset of the payload behind out.data + out.len */
+	uint8_t *to;
+	int err;
+};
+
+static void wake(struct zdb_waiter *w, int err)
+{
+	struct op *op = container_of(w, struct op, waiter);
+
+	client_resume(container_of(op, struct client, op), err);
+}
+
+static enum verdict block_on_data(struct client *c)
+{
+	c->block = BLOCK_DATA;
+	return BLOCKED;
+}
+
+static void read_run(struct worker_job *job)
+{
+	struct read_job *r = job->ctx;
+
+	r->err = zdb_read_run(&r->rd, r->from, r->count, r->to);
+}
+
+static void read_free(void *job)
+{
+	mem_free(job);
+}
+
+static void read_finished(struct worker_job *job)
+{
+	struct read_job *r = job->ctx;
+	struct client *c = r->c;
+
+	zdb_read_end(r->ns, &r->rd);
+	zdb_ns_unref(r->ns);
+	c->op.busy = false;
+	if (c->dead) {
+		turn_wanted(c->d); /* it waited for us to be freed */
+		return;
+	}
+	client_resume(c, 0);
+}
+
+/* The place of a payload of `count` bytes in the replies, behind its header of *head bytes. NULL: client is cut. */
+static uint8_t *payload_room(struct client *c, uint32_t count, size_t *head)
+{
+	uint8_t *at = reply_room(c, (size_t)count + 32);
+	char line[24];
+
+	if (!at)
+		return NULL;
+	*head = resp_bulk_header(line, count);
+	memcpy(at, line, *head);
+	return at + *head;
+}
+
+static void payload_added(struct client *c, size_t head, uint32_t count)
+{
+	memcpy(c->out.data + c->out.len + head + count, "\r\n", 2);
+	buf_added(&c->out, head + count + 2);
+	client_output(c);
+}
+
+/* Hands the read to a worker. False: it has to be done here. */
+static bool read_elsewhere(struct client *c, const struct zdb_read *rd, uint32_t from, uint32_t count,
+			   uint8_t *to)
+{
+	struct read_job *r;
+
+	if (count < READ_WORKER_MIN || !c->d->read_pool)
+		return false;
+	r = mem_calloc(1, sizeof(*r));
+	if (!r)
+		return false;
+	r->c = c;
+	r->rd = *rd;
+	r->from = from;
+	r->count = count;
+	r->to = to;
+	r->ns = c->ns;
+	worker_job_init(&r->job, read_run, read_finished, r);
+	if (worker_submit(c->d->read_pool, &r->job)) {
+		mem_free(r);
+		return false;
+	}
+	zdb_ns_ref(c->ns);
+	c->op.job = r;
+	c->op.job_free = read_free;
+	c->op.busy = true;
+	c->block = BLOCK_JOB;
+	return true;
+}
+
+/*
+ * Replies with payload bytes [from, from + count) of a read that was started, and ends it. BLOCKED: a worker does it; call
+ * finish_read() when resumed.
+ */
+static enum verdict reply_read(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
+{
+	size_t head;
+	uint8_t *to;
+	int err;
+
+	if (rd->data) {
+		reply_bulk(c, rd->data + from, count);
+		zdb_read_end(c->ns, rd);
+		return DONE;
+	}
+	to = payload_room(c, count, &head);
+	if (!to) {
+		zdb_read_end(c->ns, rd);
+		return DONE;
+	}
+	if (read_elsewhere(c, rd, from, count, to))
+		return BLOCKED;
+	err = zdb_read_run(rd, from, count, to);
+	zdb_read_end(c->ns, rd);
+	if (err)
+		reply_error(c, "Internal Error");
+	else
+		payload_added(c, head, count);
+	return DONE;
+}
+
+static void finish_read(struct client *c)
+{
+	struct read_job *r = c->op.job;
+	char line[24];
+
+	if (r->err)
+		reply_error(c, "Internal Error");
+	else
+		payload_added(c, resp_bulk_header(line, r->count), r->count);
+	read_free(r);
+	c->op.job = NULL;
+}
+
+static bool key_fits(struct call *call, size_t i)
+{
+	if (ARG_LEN(call, i) <= ZDB_KEY_MAX)
+		return true;
+	reply_error(call->c, "Invalid key");
+	return false;
+}
+
+/* One GET, or one item of MGET. */
+static enum verdict get_one(struct client *c, const uint8_t *key, size_t klen)
+{
+	struct op *op = &c->op;
+	struct zdb_read rd;
+	int err;
+
+	if (op->job) {
+		finish_read(c);
+		return DONE;
+	}
+	if (op->err) {
+		op->err = 0;
+		reply_error(c, "Internal Error");
+		return DONE;
+	}
+	op->waiter.wake = wake;
+	err = zdb_get(c->ns, key, klen, &rd, &op->waiter);
+	switch (err) {
+	case 0:
+		return reply_read(c, &rd, 0, rd.length);
+	case -EINPROGRESS:
+		return block_on_data(c);
+	case -ENOENT:
+	case -EINVAL:
+		reply_nil(c);
+		return DONE;
+	default:
+		reply_error(c, "Internal Error");
+		return DONE;
+	}
+}
+
+enum verdict cmd_get(struct call *call)
+{
+	if (call->c->op.step++ == 0 && (!key_fits(call, 1) || !may_read(call->c)))
+		return DONE;
+	return get_one(call->c, ARG(call, 1), ARG_LEN(call, 1));
+}
+
+enum verdict cmd_mget(struct call *call)
+{
+	struct client *c = call->c;
+	size_t i;
+
+	if (c->op.step++ == 0) {
+		if (call->w.argc < 2) {
+			reply_error(c, "Invalid arguments");
+			return DONE;
+		}
+		for (i = 1; i < call->w.argc; i++)
+			if (!key_fits(call, i))
+				return DONE;
+		if (!may_read(c))
+			return DONE;
+		reply_array(c, call->w.argc - 1);
+		c->op.index = 1;
+	}
+	while (c->op.index < call->w.argc && !c->dead) {
+		if (c->out.len > OUT_HIGH && !c->op.job && !c->op.err) {
+			c->block = BLOCK_DRAIN;
+			client_output(c);
+			return BLOCKED;
+		}
+		if (get_one(c, ARG(call, c->op.index), ARG_LEN(call, c->op.index)) == BLOCKED)
+			return BLOCKED;
+		c->op.index++;
+	}
+	return DONE;
+}
+
+/* A plain decimal number >= 0. */
+static bool range_word(struct call *call, size_t i, uint64_t *n)
+{
+	return str_parse_u64_n((const char *)ARG(call, i), ARG_LEN(call, i), n) == 0;
+}
+
+enum verdict cmd_getrange(struct call *call)
+{
+	struct client *c = call->c;
+	struct op *op = &c->op;
+	struct zdb_read rd;
+	uint64_t start, end;
+	int err;
+
+	if (!key_fits(call, 1))
+		return DONE;
+	if (!range_word(call, 2, &start) || !range_word(call, 3, &end)) {
+		reply_error(c, "Invalid argument");
+		return DONE;
+	}
+	if (op->step++ == 0 && !may_read(c))
+		return DONE;
+	if (op->job) {
+		finish_read(c);
+		return DONE;
+	}
+	op->waiter.wake = wake;
+	err = op->err ? op->err : zdb_get(c->ns, ARG(call, 1), ARG_LEN(call, 1), &rd, &op->waiter);
+	if (err == -EINPROGRESS)
+		return block_on_data(c);
+	if (err == -ENOENT || err == -EINVAL) {
+		reply_nil(c);
+		return DONE;
+	}
+	if (err) {
+		reply_error(c, "Internal Error");
+		return DONE;
+	}
+	if (start >= rd.length || end < start) {
+		zdb_read_end(c->ns, &rd);
+		reply_bulk(c, "", 0);
+		return DONE;
+	}
+	if (end >= rd.length)
+		end = rd.length - 1;
+	return reply_read(c, &rd, (uint32_t)start, (uint32_t)(end - start + 1));
+}
+
+enum verdict cmd_exists(struct call *call)
+{
+	struct zdb_meta meta;
+
+	if (!key_fits(call, 1) || !may_read(call->c))
+		return DONE;
+	reply_integer(call->c, zdb_stat(call->c->ns, ARG(call, 1), ARG_LEN(call, 1), &meta) == 0);
+	return DONE;
+}
+
+enum verdict cmd_check(struct call *call)
+{
+	struct client *c = call->c;
+	struct op *op = &c->op;
+	int answer;
+
+	if (!key_fits(call, 1) || (op->step++ == 0 && !may_read(c)))
+		return DONE;
+	op->waiter.wake = wake;
+	answer = op->err ? op->err : zdb_check_key(c->ns, ARG(call, 1), ARG_LEN(call, 1), &op->waiter);
+	if (answer == -EINPROGRESS)
+		return block_on_data(c);
+	if (answer == -ENOENT || answer == -EINVAL)
+		reply_nil(c);
+	else
+		reply_integer(c, answer < 0 ? -1 : answer);
+	return DONE;
+}
+
+/* LENGTH and KEYTIME: what the index knows. */
+static void reply_meta(struct call *call, size_t offset)
+{
+	struct zdb_meta meta;
+	int err;
+
+	if (!key_fits(call, 1) || !may_read(call->c))
+		return;
+	err = zdb_stat(call->c->ns, ARG(call, 1), ARG_LEN(call, 1), &meta);
+	if (err == -ENOENT || err == -EINVAL)
+		reply_nil(call->c);
+	else if (err)
+		reply_error(call->c, "Internal Error");
+	else
+		reply_integer(call->c, *(const uint32_t *)(const void *)((const char *)&meta + offset));
+}
+
+enum verdict cmd_length(struct call *call)
+{
+	reply_meta(call, offsetof(struct zdb_meta, length));
+	return DONE;
+}
+
+enum verdict cmd_keytime(struct call *call)
+{
+	reply_meta(call, offsetof(struct zdb_meta, timestamp));
+	return DONE;
+}
+
+/* ------------------------------------------------------------------------------------------------- HISTORY */
+
+static const char *history_error(int err)
+{
+	switch (err) {
+	case -ENOENT:
+		return "Key not found";
+	case -ENODATA:
+		return "No more history";
+	case -EINVAL:
+		return "Invalid arguments";
+	case -ESPIPE:
+		return "Invalid arguments (index query)";
+	case -EBADMSG:
+		return "Invalid arguments (invalid key)";
+	default:
+		return "Internal Error";
+	}
+}
+
+enum verdict cmd_history(struct call *call)
+{
+	struct client *c = call->c;
+	struct op *op = &c->op;
+	uint8_t next[ZDB_HISTORY_SIZE];
+	struct zdb_read rd;
+	char seconds[16];
+	bool more = false;
+	uint8_t *payload;
+	int err;
+
+	if (call->w.argc != 2 && call->w.argc != 3) {
+		reply_error(c, "Invalid arguments");
+		return DONE;
+	}
+	if (op->step++ == 0 && !may_read(c))
+		return DONE;
+	op->waiter.wake = wake;
+	err = op->err ? op->err
+		      : zdb_history(c->ns, ARG(call, 1), ARG_LEN(call, 1),
+				    call->w.argc == 3 ? ARG(call, 2) : NULL,
+				    call->w.argc == 3 ? ARG_LEN(call, 2) : 0, &rd, next, &more, &op->waiter);
+	if (err == -EINPROGRESS)
+		return block_on_data(c);
+	if (call->w.argc == 3 && ARG_LEN(call, 2) == 0 && !err) {
+		/* an empty cursor is a cursor of the wrong size */
+		zdb_read_end(c->ns, &rd);
+		err = -EINVAL;
+	}
+	if (err) {
+		reply_error(c, history_error(err));
+		return DONE;
+	}
+	/* read before the reply begins: an error must replace it whole */
+	payload = NULL;
+	if (!rd.data) {
+		payload = mem_alloc(rd.length + 1);
+		err = payload ? zdb_read_run(&rd, 0, rd.length, payload) : -ENOMEM;
+	}
+	if (err) {
+		reply_error(c, "Internal Error");
+		goto out;
+	}
+	reply_array(c, 3);
+	if (more)
+		reply_bulk(c, next, sizeof(next));
+	else
+		reply_nil(c);
+	snprintf(seconds, sizeof(seconds), "%u", rd.timestamp);
+	reply_text(c, seconds);
+	reply_bulk(c, rd.data ? rd.data : payload, rd.length);
+out:
+	zdb_read_end(c->ns, &rd);
+	mem_free(payload);
+	return DONE;
+}
+
+/* ------------------------------------------------------------------------------------------------ DATA RAW */
+
+static void reply_raw(struct client *c, const struct zdb_raw *raw)
+{
+	char crc[16];
+
+	reply_array(c, 6);
+	reply_bulk(c, raw->key, raw->klen);
+	reply_integer(c, raw->previous);
+	snprintf(crc, sizeof(crc), "0x%08x", raw->crc);
+	reply_text(c, crc);
+	reply_integer(c, raw->flags);
+	reply_integer(c, raw->timestamp);
+	if (raw->flags & 1)
+		reply_nil(c);
+	else
+		reply_bulk(c, raw->length ? (const void *)raw->data : "", raw->length);
+}
+
+enum verdict cmd_data_raw(struct call *call)
+{
+	struct client *c = call->c;
+	struct op *op = &c->op;
+	struct zdb_raw raw;
+	int64_t file, offset;
+	int err;
+
+	if (ARG_LEN(call, 1) > 256) {
+		reply_error(c, "Argument too long");
+		return DONE;
+	}
+	if (!resp_word_is(ARG(call, 1), ARG_LEN(call, 1), "RAW")) {
+		reply_error(c, "Unknown DATA subcommand");
+		return DONE;
+	}
+	if (call->w.argc != 4) {
+		reply_error(c, "Unexpected arguments");
+		return DONE;
+	}
+	file = loose_integer(ARG(call, 2), ARG_LEN(call, 2));
+	offset = loose_integer(ARG(call, 3), ARG_LEN(call, 3));
+	if (file < 0 || file > UINT32_MAX || offset < 0 || offset > UINT32_MAX) {
+		reply_error(c, "Unexpected Internal Error");
+		return DONE;
+	}
+	op->waiter.wake = wake;
+	err = op->err ? op->err : zdb_raw(c->ns, (uint32_t)file, (uint32_t)offset, &raw, &op->waiter);
+	switch (err) {
+	case 0:
+		reply_raw(c, &raw);
+		break;
+	case -EINPROGRESS:
+		return block_on_data(c);
+	case -ENODATA:
+		reply_error(c, "EOF");
+		break;
+	case -EINVAL:
+		reply_error(c, "Unexpected Internal Error");
+		break;
+	default:
+		reply_error(c, "Invalid Request");
+		break;
+	}
+	return DONE;
+}

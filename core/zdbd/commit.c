@@ -1,0 +1,205 @@
+/*
+ * commit: group commit. Whoever needs durability waits in its namespace's list; one fdatasync, in a worker, serves all who were there
+ * when it began. Those who come meanwhile share the next one.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "core/base/clock.h"
+#include "core/zdbd/zdbd_int.h"
+
+static void start(struct zns *z);
+
+static void sync_job_run(struct worker_job *job)
+{
+	struct zns *z = job->ctx;
+
+	zdb_sync_run(z->sync); /* its error comes out of zdb_sync_done() */
+}
+
+static void complete(struct list *waiters, int err)
+{
+	struct list now;
+	struct list *it;
+
+	list_init(&now);
+	list_splice_tail(&now, waiters);
+	while ((it = list_pop(&now))) {
+		struct sync_waiter *w = container_of(it, struct sync_waiter, link);
+
+		w->zns = NULL;
+		w->done(w, err);
+	}
+}
+
+static void want(struct zns *z)
+{
+	if (!list_is_linked(&z->link))
+		list_add_tail(&z->d->sync_wanted, &z->link);
+	turn_wanted(z->d);
+}
+
+/* The slow part: in a worker; here when there is none or its queue is full. */
+static void submit(struct zns *z)
+{
+	int again;
+
+	if (z->d->sync_pool && worker_submit(z->d->sync_pool, &z->job) == 0)
+		return;
+	do {
+		zdb_sync_run(z->sync);
+		again = zdb_sync_done(z->sync);
+	} while (again == 1);
+	z->sync = NULL;
+	complete(&z->served, again);
+}
+
+static void sync_job_done(struct worker_job *job)
+{
+	struct zns *z = job->ctx;
+	int err = zdb_sync_done(z->sync);
+
+	if (err == 1) {
+		submit(z);
+		return;
+	}
+	z->sync = NULL;
+	if (err)
+		log_err("sync failed namespace=%s: %s: it takes no more writes", zdb_ns_name(z->ns),
+			err_str(err));
+	complete(&z->served, err);
+	if (!list_is_empty(&z->waiting))
+		want(z);
+	engine_tick(z->d);
+}
+
+struct zns *zns_of(struct zdbd *d, struct zdb_ns *ns)
+{
+	struct zns *z = zdb_ns_owner_data(ns);
+
+	if (z || !zdb_ns_alive(ns))
+		return z;
+	z = mem_calloc(1, sizeof(*z));
+	if (!z)
+		return NULL;
+	z->d = d;
+	z->ns = zdb_ns_ref(ns);
+	list_init(&z->waiting);
+	list_init(&z->served);
+	list_init(&z->link);
+	list_init(&z->rotations);
+	worker_job_init(&z->job, sync_job_run, sync_job_done, z);
+	list_add_tail(&d->namespaces, &z->all);
+	zdb_ns_set_owner_data(ns, z);
+	return z;
+}
+
+void zns_free(struct zns *z)
+{
+	if (!z)
+		return;
+	complete(&z->waiting, -ESTALE);
+	list_del(&z->link);
+	list_del(&z->all);
+	rotations_forget(z);
+	zdb_ns_set_owner_data(z->ns, NULL);
+	zdb_ns_unref(z->ns);
+	mem_free(z);
+}
+
+void sync_wait(struct zns *z, struct sync_waiter *w, bool index)
+{
+	w->zns = z;
+	w->index = index;
+	list_add_tail(&z->waiting, &w->link);
+	want(z);
+}
+
+void sync_cancel(struct sync_waiter *w)
+{
+	if (!w->zns)
+		return;
+	list_del(&w->link);
+	w->zns = NULL;
+}
+
+static bool wants_index(struct zns *z)
+{
+	list_each(&z->waiting, it)
+	{
+		if (container_of(it, struct sync_waiter, link)->index)
+			return true;
+	}
+	return false;
+}
+
+static void start(struct zns *z)
+{
+	int err;
+
+	if (z->sync)
+		return; /* its end asks again */
+	z->unsynced_since_ms = 0;
+	err = zdb_sync_begin(z->ns, wants_index(z) ? ZDB_SYNC_INDEX : ZDB_SYNC_DATA, &z->sync);
+	if (err || !z->sync) {
+		z->sync = NULL;
+		complete(&z->waiting, err);
+		return;
+	}
+	list_splice_tail(&z->served, &z->waiting);
+	submit(z);
+}
+
+void sync_start_wanted(struct zdbd *d)
+{
+	struct list now;
+	struct list *it;
+
+	list_init(&now);
+	list_splice_tail(&now, &d->sync_wanted);
+	while ((it = list_pop(&now)))
+		start(container_of(it, struct zns, link));
+}
+
+void sync_note_write(struct zns *z)
+{
+	if (z->unsynced_since_ms == 0)
+		z->unsynced_since_ms = loop_now_ms(z->d->loop);
+}
+
+void sync_tick(struct zdbd *d, uint64_t now_ms)
+{
+	uint64_t interval = d->opt.fsync_interval_ms ? d->opt.fsync_interval_ms : 1000;
+
+	if (d->opt.fsync != ZDBD_FSYNC_EVERYSEC)
+		return;
+	list_each(&d->namespaces, it)
+	{
+		struct zns *z = container_of(it, struct zns, all);
+
+		if (z->unsynced_since_ms && !z->sync && now_ms + TICK_MS > z->unsynced_since_ms + interval)
+			want(z);
+	}
+}
+
+void engine_tick(struct zdbd *d)
+{
+	uint64_t next = UINT64_MAX;
+	struct zdb_sync *sync;
+
+	while ((sync = zdb_tick(d->eng, clock_mono_ms(), &next))) {
+		struct zns *z = zns_of(d, zdb_sync_ns(sync));
+
+		if (!z || z->sync) {
+			/* no memory for the bookkeeping: do it here */
+			do
+				zdb_sync_run(sync);
+			while (zdb_sync_done(sync) == 1);
+			continue;
+		}
+		z->sync = sync;
+		submit(z);
+	}
+	if (next != UINT64_MAX)
+		loop_timer_start_at(d->loop, &d->engine_timer, next);
+}

@@ -1,0 +1,523 @@
+/*
+ * server: life of a server, and the end of each turn. See zdbd.h and zdbd_int.h.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/base/clock.h"
+#include "core/base/sys.h"
+#include "core/zdbd/zdbd_int.h"
+
+extern char **environ;
+
+#define SYNC_THREADS   2
+#define SYNC_QUEUE     4096
+#define READ_THREADS   2
+#define READ_QUEUE     1024
+#define GRACE_MS       10000
+#define ENV_MAX        4096
+#define READY_LIMIT_MS 600000
+
+/* ------------------------------------------------------------------------------------------------------ turns */
+
+static void turn_end(struct loop_post *post)
+{
+	struct zdbd *d = post->ctx;
+	int err;
+
+	if (!d->eng)
+		return;
+	err = zdb_flush(d->eng);
+	if (err) {
+		log_err("cannot write what was answered: %s", err_str(err));
+		client_drop_writers(d);
+	}
+	client_send_pending(d);
+	sync_start_wanted(d);
+	client_free_dead(d);
+}
+
+void turn_wanted(struct zdbd *d)
+{
+	loop_defer(d->loop, &d->turn);
+}
+
+static void run_ready(struct loop_post *post)
+{
+	client_run_ready(post->ctx);
+}
+
+/* --------------------------------------------------------------------------------------------------- background */
+
+static void rotate_by_age(struct zdbd *d)
+{
+	struct zdb_ns *ns = NULL;
+
+	while ((ns = zdb_ns_next(d->eng, ns))) {
+		int err;
+
+		if (!zdb_jump_due(ns, d->opt.rotate_ms / 1000))
+			continue;
+		err = zdb_jump(ns);
+		if (err)
+			log_every(10000, LOG_LEVEL_ERR, "cannot rotate namespace=%s: %s", zdb_ns_name(ns),
+				  err_str(err));
+		turn_wanted(d);
+	}
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+	struct zdbd *d = timer->ctx;
+	uint64_t now = clock_mono_ms();
+
+	if (d->stopping)
+		return;
+	client_tick(d, now);
+	sync_tick(d, now);
+	hooks_tick(d, now);
+	rotations_retry(d);
+	if (d->opt.rotate_ms)
+		rotate_by_age(d);
+	if (list_is_empty(&d->pending) && d->in_total == 0)
+		spares_release(d);
+	loop_timer_start(d->loop, &d->tick, TICK_MS);
+}
+
+static void on_engine_timer(struct loop_timer *timer)
+{
+	struct zdbd *d = timer->ctx;
+
+	if (d->eng)
+		engine_tick(d);
+}
+
+static void on_wait_timer(struct loop_timer *timer)
+{
+	wait_tick(timer->ctx, clock_mono_ms());
+}
+
+/* -------------------------------------------------------------------------------------------------------- new */
+
+static void make_instance(struct zdbd *d)
+{
+	if (d->opt.socket_path)
+		snprintf(d->instance, sizeof(d->instance), "unix://%s", d->opt.socket_path);
+	else
+		snprintf(d->instance, sizeof(d->instance), "tcp://%s:%u", d->opt.listen ? d->opt.listen : "",
+			 d->opt.port);
+}
+
+static bool is_ours(const char *entry)
+{
+	return strncmp(entry, "ZDB_DATA=", 9) == 0 || strncmp(entry, "ZDB_INDEX=", 10) == 0 ||
+	       strncmp(entry, "ZDB_SPOOL=", 10) == 0 || strncmp(entry, "NOTIFY_SOCKET=", 14) == 0;
+}
+
+/* Our environment for hooks: what we inherited, and where things are. */
+static bool make_env(struct zdbd *d)
+{
+	size_t count = 0, n = 0, i;
+
+	while (environ[count] && count < ENV_MAX)
+		count++;
+	d->env = mem_calloc(count + 4, sizeof(*d->env));
+	d->env_own[0] = mem_fmt("ZDB_DATA=%s", d->opt.data_root);
+	d->env_own[1] = mem_fmt("ZDB_INDEX=%s", d->opt.index_root);
+	d->env_own[2] = d->opt.spool_dir ? mem_fmt("ZDB_SPOOL=%s", d->opt.spool_dir) : NULL;
+	if (!d->env || !d->env_own[0] || !d->env_own[1] || (d->opt.spool_dir && !d->env_own[2]))
+		return false;
+	for (i = 0; i < count; i++)
+		if (!is_ours(environ[i]))
+			d->env[n++] = environ[i];
+	for (i = 0; i < 3; i++)
+		if (d->env_own[i])
+			d->env[n++] = d->env_own[i];
+	return true;
+}
+
+static void init_lists(struct zdbd *d)
+{
+	list_init(&d->clients);
+	list_init(&d->dead);
+	list_init(&d->pending);
+	list_init(&d->ready);
+	list_init(&d->waits);
+	list_init(&d->mirrors);
+	list_init(&d->namespaces);
+	list_init(&d->sync_wanted);
+	list_init(&d->hooks);
+	list_init(&d->queued);
+}
+
+static void on_stop_timer(struct loop_timer *timer);
+
+struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
+{
+	struct zdbd *d = mem_calloc(1, sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->loop = loop;
+	d->opt = *options;
+	d->spare_fd = -1;
+	init_lists(d);
+	loop_post_init(&d->turn, turn_end, d);
+	loop_post_init(&d->run, run_ready, d);
+	loop_timer_init(&d->tick, on_tick, d);
+	loop_timer_init(&d->wait_timer, on_wait_timer, d);
+	loop_timer_init(&d->engine_timer, on_engine_timer, d);
+	loop_timer_init(&d->stop_timer, on_stop_timer, d);
+	buf_init(&d->listing, 16u << 20);
+	d->boot_wall_s = clock_wall_s();
+	d->boot_ms = clock_mono_ms();
+	if (sys->getrandom(&d->instance_id, sizeof(d->instance_id), 0) != (ssize_t)sizeof(d->instance_id))
+		d->instance_id = (uint32_t)getpid();
+	d->instance_id = d->instance_id % (1u << 30) + 1;
+	make_instance(d);
+	command_index_build(d);
+	if (options->admin)
+		d->admin = mem_strdup(options->admin);
+	d->opt.admin = NULL;
+	d->scratch = mem_alloc(SCRATCH_SIZE);
+	if ((options->admin && !d->admin) || !d->scratch || !make_env(d)) {
+		zdbd_free(d);
+		return NULL;
+	}
+	return d;
+}
+
+/* ------------------------------------------------------------------------------------------------------- start */
+
+static int open_spool(struct zdbd *d, struct err_text *why)
+{
+	int err;
+
+	if (!d->opt.spool_dir)
+		return 0;
+	err = spool_open(d->opt.spool_dir, SPOOL_CREATE, &d->spool);
+	return err ? err_set(why, err, "cannot open spool %s: %s", d->opt.spool_dir, err_str(err)) : 0;
+}
+
+static void report_refused(void *ctx, const char *name, const char *reason)
+{
+	(void)ctx;
+	log_err("namespace is not available namespace=%s: %s", name, reason);
+}
+
+static void report_recovery(struct zdb_ns *ns)
+{
+	const struct zdb_recovery *r = zdb_ns_recovery(ns);
+
+	if (!r || (!r->unclean && !r->foreign))
+		return;
+	log_info("recovered namespace=%s foreign=%d log_bytes=%llu records=%u data_cut=%llu index_cut=%llu "
+		 "appended=%u "
+		 "rewritten=%u restored=%u lost=%u gaps=%u",
+		 zdb_ns_name(ns), r->foreign, (unsigned long long)r->log_bytes, r->log_records,
+		 (unsigned long long)r->data_cut_bytes, (unsigned long long)r->index_cut_bytes,
+		 r->index_appended, r->index_rewritten, r->index_restored, r->index_lost, r->gaps);
+}
+
+static int set_up_default(struct zdbd *d, struct err_text *why)
+{
+	struct zdb_ns *ns = zdb_ns_find(d->eng, ZDB_DEFAULT, strlen(ZDB_DEFAULT));
+	int err = 0;
+
+	if (d->opt.protect)
+		err = zdb_ns_inject_password(ns, d->admin, strlen(d->admin));
+	if (!err && d->opt.maxsize)
+		err = zdb_ns_inject_maxsize(ns, d->opt.maxsize);
+	return err ? err_set(why, err, "cannot set up namespace default: %s", err_str(err)) : 0;
+}
+
+int zdbd_open(struct zdbd *d, struct err_text *why)
+{
+	const char *roots[] = {d->opt.index_root, d->opt.data_root};
+	struct zdb_options zo = {
+		.data_root = d->opt.data_root,
+		.index_root = d->opt.index_root,
+		.mode = d->opt.mode,
+		.datasize = d->opt.datasize,
+		.want_bundles = d->opt.spool_dir != NULL,
+		.gather_writes = true,
+		.missing_limit_ms = (uint32_t)d->opt.missing_limit_ms,
+		.events = &zdbd_events,
+		.events_ctx = d,
+	};
+	struct zdb_ns *ns = NULL;
+	char sentence[400] = "";
+	int err;
+
+	if (d->opt.protect && !d->admin)
+		return err_set(why, -EINVAL, "--protect needs an admin password");
+	err = open_spool(d, why);
+	if (err)
+		return err;
+	/* its status says nothing to upstream either: `ready` is what refuses a start */
+	if (hook_run(d, "namespaces-init", d->opt.init_limit_ms, roots, 2) == -EINTR)
+		return err_set(why, -EINTR, "stopped while namespaces were being restored");
+	err = zdb_open(&d->eng, &zo, sentence, sizeof(sentence));
+	if (err)
+		return err_set(why, err == -EBUSY ? -E_LOCKED : err, "%s",
+			       sentence[0] ? sentence : err_str(err));
+	zdb_refused_each(d->eng, report_refused, d);
+	while ((ns = zdb_ns_next(d->eng, ns)))
+		report_recovery(ns);
+	return set_up_default(d, why);
+}
+
+int zdbd_listen(struct zdbd *d, struct err_text *why)
+{
+	return listen_open(d, why);
+}
+
+int zdbd_ready(struct zdbd *d, struct err_text *why)
+{
+	int err = hook_run(d, "ready", d->opt.hook_limit_ms ? d->opt.hook_limit_ms : READY_LIMIT_MS, NULL, 0);
+
+	if (err == -ENOENT || !err)
+		return 0;
+	if (err == -EINTR)
+		return err_set(why, err, "stopped while the hook `ready` ran");
+	return err_set(why, -ECANCELED, "the hook `ready` did not succeed");
+}
+
+int zdbd_serve(struct zdbd *d, struct err_text *why)
+{
+	int err;
+
+	d->sync_pool = worker_pool_new(d->loop, "zdb-sync", SYNC_THREADS, SYNC_QUEUE, 0);
+	d->read_pool = worker_pool_new(d->loop, "zdb-read", READ_THREADS, READ_QUEUE, 0);
+	if (!d->sync_pool || !d->read_pool)
+		return err_set(why, -errno, "cannot start threads: %s", err_str(errno));
+	d->serving = true;
+	err = listen_start(d);
+	if (err)
+		return err_set(why, err, "cannot take clients: %s", err_str(err));
+	loop_timer_start(d->loop, &d->tick, TICK_MS);
+	engine_tick(d);
+	return 0;
+}
+
+/* -------------------------------------------------------------------------------------------------------- stop */
+
+enum stop_step {
+	STOP_CLOSE_HOOK = 1, /* `close` runs */
+	STOP_CLOSING_HOOKS,  /* the engine is closed, the rest runs */
+	STOP_OVER,
+};
+
+static uint64_t grace_ms(const struct zdbd *d)
+{
+	return d->opt.hook_grace_ms ? d->opt.hook_grace_ms : GRACE_MS;
+}
+
+static void stop_over(struct zdbd *d)
+{
+	if (d->stop_step == STOP_OVER)
+		return;
+	d->stop_step = STOP_OVER;
+	loop_timer_stop(&d->stop_timer);
+	if (hooks_unfinished(d))
+		log_warn("hooks still run, not waiting any longer running=%zu", hooks_unfinished(d));
+	if (d->stopped)
+		d->stopped(d->stopped_ctx, d->stop_code);
+}
+
+/* Arguments of one `namespace-closing`, kept until the engine is closed. */
+struct closing {
+	struct list link;
+	char *name, *index, *data, *dirty;
+};
+
+static void closing_free(struct closing *c)
+{
+	mem_free(c->name);
+	mem_free(c->index);
+	mem_free(c->data);
+	mem_free(c->dirty);
+	mem_free(c);
+}
+
+static void closing_add(struct zdbd *d, struct zdb_ns *ns, struct list *list)
+{
+	struct zns *z = zns_of(d, ns);
+	struct closing *c = mem_calloc(1, sizeof(*c));
+	struct zdb_ns_info info;
+	char path[4096];
+
+	if (!c)
+		return;
+	zdb_ns_info(ns, &info);
+	c->name = mem_strdup(zdb_ns_name(ns));
+	zdb_ns_index_path(ns, info.data_current_id, path, sizeof(path));
+	c->index = mem_strdup(path);
+	zdb_ns_data_path(ns, info.data_current_id, path, sizeof(path));
+	c->data = mem_strdup(path);
+	c->dirty = z ? dirty_text(z) : NULL;
+	list_add_tail(list, &c->link);
+}
+
+static void closing_run(struct zdbd *d, struct list *list)
+{
+	struct list *it;
+
+	while ((it = list_pop(list))) {
+		struct closing *c = container_of(it, struct closing, link);
+		const char *args[] = {c->name, c->index, c->data, c->dirty ? c->dirty : ""};
+
+		if (!c->name || !c->index || !c->data ||
+		    hook_start(d, "namespace-closing", grace_ms(d), NULL, NULL, args, 4))
+			log_err("cannot start hook event=namespace-closing namespace=%s",
+				c->name ? c->name : "?");
+		closing_free(c);
+	}
+}
+
+static void free_namespaces(struct zdbd *d)
+{
+	list_each_safe(&d->namespaces, it) zns_free(container_of(it, struct zns, all));
+}
+
+/* No client, no worker: the engine is ours alone. */
+static void settle(struct zdbd *d)
+{
+	client_shut_down_all(d);
+	worker_pool_free(d->sync_pool, true);
+	d->sync_pool = NULL;
+	worker_pool_free(d->read_pool, true);
+	d->read_pool = NULL;
+	client_free_dead(d);
+	loop_timer_stop(&d->tick);
+	loop_timer_stop(&d->wait_timer);
+	loop_timer_stop(&d->engine_timer);
+	loop_post_cancel(d->loop, &d->turn);
+	loop_post_cancel(d->loop, &d->run);
+}
+
+/*
+ * Everything durable and the locks given back before the hooks of closing start: what they copy does not change any more, and the
+ * next server need not wait for them.
+ */
+static void stop_engine(struct zdbd *d)
+{
+	struct list closing;
+	struct zdb_ns *ns = NULL;
+
+	list_init(&closing);
+	d->stop_step = STOP_CLOSING_HOOKS;
+	settle(d);
+	if (d->eng) {
+		while (d->opt.hook && (ns = zdb_ns_next(d->eng, ns)))
+			closing_add(d, ns, &closing);
+		free_namespaces(d);
+		d->stop_code = zdb_close(d->eng);
+		d->eng = NULL;
+		if (d->stop_code)
+			log_err("the stop was not clean: %s", err_str(d->stop_code));
+	}
+	closing_run(d, &closing);
+	if (hooks_unfinished(d) == 0)
+		stop_over(d);
+	else
+		loop_timer_start(d->loop, &d->stop_timer, grace_ms(d));
+}
+
+static void close_hook_done(struct hook *h, bool ok)
+{
+	(void)ok; /* what it says is ignored, as upstream does */
+	if (h->d->stop_step == STOP_CLOSE_HOOK)
+		stop_engine(h->d);
+}
+
+static void on_stop_timer(struct loop_timer *timer)
+{
+	struct zdbd *d = timer->ctx;
+
+	if (d->stop_step == STOP_CLOSE_HOOK)
+		stop_engine(d);
+	else
+		stop_over(d);
+}
+
+void stop_hook_finished(struct zdbd *d)
+{
+	if (d->stop_step == STOP_CLOSING_HOOKS && hooks_unfinished(d) == 0)
+		stop_over(d);
+}
+
+void zdbd_stop(struct zdbd *d, void (*stopped)(void *ctx, int code), void *ctx)
+{
+	if (d->stopping)
+		return;
+	d->stopping = true;
+	d->stopped = stopped;
+	d->stopped_ctx = ctx;
+	if (d->eng)
+		turn_end(&d->turn); /* answers that are ready still leave */
+	listen_stop(d);
+	client_shut_down_all(d);
+	d->stop_step = STOP_CLOSE_HOOK;
+	if (!d->eng || hook_start(d, "close", grace_ms(d), close_hook_done, NULL, NULL, 0))
+		stop_engine(d);
+	else
+		loop_timer_start(d->loop, &d->stop_timer, grace_ms(d) + 5000);
+}
+
+int zdbd_stop_now(struct zdbd *d)
+{
+	zdbd_stop(d, NULL, NULL);
+	while (d->stop_step != STOP_OVER)
+		loop_run_once(d->loop, -1);
+	return d->stop_code;
+}
+
+bool zdbd_stopped(const struct zdbd *d)
+{
+	return d->stopping;
+}
+
+void zdbd_free(struct zdbd *d)
+{
+	size_t i;
+
+	if (!d)
+		return;
+	listen_stop(d);
+	settle(d);
+	loop_timer_stop(&d->stop_timer);
+	if (d->eng) {
+		free_namespaces(d);
+		zdb_abandon(d->eng);
+	}
+	hooks_free(d);
+	spool_close(d->spool);
+	spares_release(d);
+	buf_release(&d->listing);
+	mem_free(d->scratch);
+	mem_free(d->env);
+	for (i = 0; i < 3; i++)
+		mem_free(d->env_own[i]);
+	if (d->admin)
+		mem_free_wiped(d->admin, strlen(d->admin));
+	mem_free(d);
+}
+
+struct zdb *zdbd_engine(struct zdbd *d)
+{
+	return d->eng;
+}
+
+uint16_t zdbd_port(const struct zdbd *d)
+{
+	return d->port;
+}
+
+const char *zdbd_instance(const struct zdbd *d)
+{
+	return d->instance;
+}

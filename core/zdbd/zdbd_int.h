@@ -1,0 +1,398 @@
+/*
+ * zdbd_int: what the files of this room share. See zdbd.h for the contract.
+ *
+ * One round of the loop: sockets become readable, whole requests are executed and their replies gathered in each client's `out`; when all
+ * callbacks of the round have run, turn_end() flushes the engine's gathered writes with as few system calls as possible, sends the replies,
+ * and begins the fdatasyncs that somebody waits for. So a reply never leaves before the write that it speaks of is in the log, and one
+ * flush, one send and one sync serve everything that came together.
+ *
+ * A command that cannot be answered at once (absent segment, sync, big read, full output) blocks its client, and nobody else: the request
+ * stays in the client's `in`, and its handler is called again with client->op telling what happened.
+ *
+ * No locks: everything here belongs to the loop's thread. Worker threads see only the job structs that are handed to them.
+ */
+#ifndef CORE_ZDBD_ZDBD_INT_H
+#define CORE_ZDBD_ZDBD_INT_H
+
+#include "core/base/buf.h"
+#include "core/base/list.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "core/base/worker.h"
+#include "core/net/resp.h"
+#include "core/spool/spool.h"
+#include "core/zdbd/zdbd.h"
+
+#define CLIENTS_MAX_DEFAULT 20000
+#define FDS_RESERVED        256          /* descriptors kept for files, hooks and listeners */
+#define SCRATCH_SIZE        (256u << 10) /* one read from a socket */
+#define OUT_HIGH            (1u << 20)   /* a client with more unsent reply bytes is not read from */
+#define OUT_MAX             (80u << 20)  /* hard bound of one client's replies */
+#define MIRROR_MAX          (16u << 20)  /* a mirroring client that lags by more is cut */
+#define IDLE_KEEP           1024         /* buffers up to this size stay with an idle client */
+#define SPARES_MAX          32           /* larger buffers that are kept for the next one */
+#define SPARE_BYTES_MAX     (4u << 20)
+#define SLICE_COMMANDS      512            /* commands of one client before others get their turn */
+#define SLICE_US            4000           /* the same as time */
+#define STALL_MS            120000         /* a client that takes no reply byte for so long is cut */
+#define IN_TOTAL_MAX        (512ull << 20) /* bytes of unfinished requests of all clients */
+#define CHALLENGE_LEN       16
+#define TICK_MS             1000
+#define HOOKS_RUNNING_MAX   32
+#define HOOKS_QUEUED_MAX    1024
+#define HOOK_ARGS_MAX       8
+#define HOOK_SHOWN_MS       300000      /* finished hooks stay listed for so long */
+#define READ_WORKER_MIN     (64u << 10) /* payloads from this size on are read by a worker */
+
+struct client;
+struct command;
+struct zns;
+
+/* ------------------------------------------------------------------------------------------- group commit */
+
+/* Somebody who waits until everything written to a namespace before now is durable. All zero = idle. */
+struct sync_waiter {
+	struct list link;
+	struct zns *zns; /* NULL = not waiting */
+	bool index;
+	void (*done)(struct sync_waiter *w, int err); /* loop's thread */
+};
+
+/* A set of file numbers, ascending. */
+struct numbers {
+	uint32_t *v;
+	size_t count;
+};
+
+/* The server's state of one namespace (zdb_ns_owner_data). */
+struct zns {
+	struct zdbd *d;
+	struct zdb_ns *ns;     /* referenced */
+	struct list waiting;   /* sync_waiters for the next sync */
+	struct list served;    /* those whom the running one serves */
+	struct list link;      /* in d->sync_wanted */
+	struct list all;       /* in d->namespaces */
+	struct zdb_sync *sync; /* running */
+	struct worker_job job;
+	struct list rotations;      /* struct rotation: hooks of rotations, in order */
+	bool running;               /* the jump-index of the first of them runs */
+	struct numbers carried;     /* dirty index files that a failed jump-index has not taken over */
+	uint64_t unsynced_since_ms; /* 0 = nothing written since the last sync began */
+};
+
+struct zns *zns_of(struct zdbd *d, struct zdb_ns *ns); /* makes it when needed; NULL: out of memory */
+void zns_free(struct zns *z);                          /* NULL is fine */
+
+void sync_wait(struct zns *z, struct sync_waiter *w, bool index);
+void sync_cancel(struct sync_waiter *w);
+/* Begins what is wanted. At the end of each turn. */
+void sync_start_wanted(struct zdbd *d);
+/* A write happened: everysec, marker, rewrites. */
+void sync_note_write(struct zns *z);
+/* fsync everysec. */
+void sync_tick(struct zdbd *d, uint64_t now_ms);
+
+/* --------------------------------------------------------------------------------------------- clients */
+
+enum block {
+	BLOCK_NONE,
+	BLOCK_DATA,  /* an absent segment */
+	BLOCK_SYNC,  /* SYNC, CUT */
+	BLOCK_JOB,   /* a worker reads or hashes */
+	BLOCK_DRAIN, /* its replies must leave first */
+};
+
+/* A command in progress. */
+struct op {
+	const struct command *command;
+	int step;     /* 0 at first; the handler's own */
+	int err;      /* what the wait ended with */
+	size_t index; /* MGET: items answered */
+	bool busy;    /* a worker writes into `out` or uses `job` */
+	void *job;    /* heap, the handler's own */
+	void (*job_free)(void *job);
+	struct zdb_waiter waiter;
+	struct sync_waiter sync;
+};
+
+struct client {
+	struct list all;     /* d->clients */
+	struct list pending; /* d->pending: something to send at the end of the turn */
+	struct list ready;   /* d->ready: goes on in the next round */
+	struct zdbd *d;
+	uint64_t id;
+	struct loop_io io;
+	struct zdb_ns *ns; /* referenced; may be dead */
+	bool admin, writable, is_unix, master, mirror;
+	bool closing;  /* no more requests; closed when its replies have left */
+	bool dead;     /* closed; freed at the end of the turn */
+	bool wrote;    /* a reply of this turn speaks of a write */
+	bool unsynced; /* fsync always: replies from held_from on speak of writes that are not durable */
+	bool holding;  /* ... and wait for `hold` */
+	bool socket_full;
+	uint8_t block; /* enum block */
+	struct buf in, out;
+	struct resp_request request;
+	struct op op;
+	uint64_t owner;       /* MASTER: of the command at hand */
+	uint64_t progress_ms; /* when reply bytes last left, while some wait */
+	size_t in_counted;    /* what d->in_total holds of ours */
+	size_t held_from;     /* see `unsynced` */
+	struct sync_waiter hold;
+	/* WAIT */
+	struct list wait_link;          /* d->waits */
+	const struct command *wait_for; /* NULL = any */
+	uint64_t wait_until_ms;
+	const char *wait_reply; /* to be sent when the command at hand is done */
+	bool waits;
+	struct list mirror_link;
+	char challenge[CHALLENGE_LEN + 1]; /* "" = none requested */
+};
+
+void client_accepted(struct zdbd *d, int fd, bool is_unix);
+/* Closes it when its replies are sent; at once, with a line in the log (why may be NULL). Freed at the end of the turn. */
+void client_close_after(struct client *c);
+void client_drop(struct client *c, const char *why);
+/* There is something to send. */
+void client_output(struct client *c);
+/* A blocked command goes on (or ends with err) in the next round. */
+void client_resume(struct client *c, int err);
+void client_run_ready(struct zdbd *d);
+void client_send_pending(struct zdbd *d);
+void client_tick(struct zdbd *d, uint64_t now_ms);
+/* The engine could not write out what this turn's replies promise. */
+void client_drop_writers(struct zdbd *d);
+void client_free_dead(struct zdbd *d);
+void spares_release(struct zdbd *d);
+void client_shut_down_all(struct zdbd *d);
+/* Moves a client to a namespace. */
+int client_enter(struct client *c, struct zdb_ns *ns);
+
+/* ------------------------------------------------------------------------------------------- commands */
+
+enum verdict {
+	DONE,    /* answered */
+	BLOCKED, /* c->block says by what; called again later */
+};
+
+struct words {
+	const uint8_t *base;
+	const struct resp_span *argv;
+	size_t argc;
+};
+
+struct call {
+	struct zdbd *d;
+	struct client *c;
+	const struct command *command;
+	struct words w;
+};
+
+#define ARG(call, i)     ((call)->w.base + (call)->w.argv[i].off)
+#define ARG_LEN(call, i) ((call)->w.argv[i].len)
+
+enum command_flags {
+	F_ADMIN = 1,   /* admins only */
+	F_WRITE = 2,   /* may change data of the client's namespace */
+	F_EXACT = 4,   /* exactly `words`, none empty */
+	F_MINIMUM = 8, /* at least `words`, none empty */
+	F_SECRET = 16, /* never mirrored */
+	F_HIDDEN = 32, /* not a name that WAIT knows beside itself */
+};
+
+struct command {
+	const char *name;
+	uint8_t words;
+	uint8_t flags;
+	enum verdict (*fn)(struct call *call);
+};
+
+extern const struct command commands[];
+extern const size_t commands_count;
+
+/* Row by name; prefix rule only when d->opt.prefix_commands. NULL: unknown. */
+const struct command *command_find(const struct zdbd *d, const uint8_t *word, size_t len);
+void command_index_build(struct zdbd *d);
+/* Executes (or continues) the request at hand. */
+enum verdict command_run(struct client *c, const struct words *w);
+/* After it is done: WAITs of others. */
+void command_done(struct client *c, const struct command *command);
+void wait_tick(struct zdbd *d, uint64_t now_ms);
+void wait_forget(struct client *c);
+
+/* Replies; a reply that does not fit cuts the client. */
+void reply_status(struct client *c, const char *text);
+void reply_error(struct client *c, const char *text);
+void reply_integer(struct client *c, int64_t n);
+void reply_bulk(struct client *c, const void *data, size_t len);
+void reply_text(struct client *c, const char *text);
+void reply_nil(struct client *c);
+void reply_array(struct client *c, size_t count);
+void reply_ok(struct client *c);
+/* Memory for `bytes` of a reply behind what is there; count them with buf_added(&c->out, ...). NULL: the client is cut. */
+uint8_t *reply_room(struct client *c, size_t bytes);
+
+/* Frozen, locked, read-only: answers and returns false when the command may not go on. */
+bool may_read(struct client *c);
+bool may_write(struct client *c);
+
+/* Constant-time comparison of a given password with a kept one. */
+bool password_equal(const uint8_t *given, size_t given_len, const char *kept, size_t kept_len);
+/* C-atoll of a word that is not terminated: blanks, sign, digits, rubbish ignored; wraps like 64 bits. */
+int64_t loose_integer(const uint8_t *data, size_t len);
+
+/* cmd_data.c */
+enum verdict cmd_set(struct call *call), cmd_get(struct call *call), cmd_mget(struct call *call),
+	cmd_del(struct call *call), cmd_exists(struct call *call), cmd_check(struct call *call),
+	cmd_length(struct call *call), cmd_keytime(struct call *call), cmd_getrange(struct call *call),
+	cmd_batch(struct call *call), cmd_history(struct call *call), cmd_data_raw(struct call *call);
+/* cmd_scan.c */
+enum verdict cmd_scan(struct call *call), cmd_rscan(struct call *call), cmd_kscan(struct call *call),
+	cmd_keycur(struct call *call), cmd_dbsize(struct call *call);
+/* cmd_ns.c */
+enum verdict cmd_select(struct call *call), cmd_nsnew(struct call *call), cmd_nsdel(struct call *call),
+	cmd_nslist(struct call *call), cmd_nsinfo(struct call *call), cmd_nsset(struct call *call),
+	cmd_nsjump(struct call *call), cmd_reload(struct call *call), cmd_flush(struct call *call);
+/* cmd_system.c */
+enum verdict cmd_ping(struct call *call), cmd_time(struct call *call), cmd_auth(struct call *call),
+	cmd_info(struct call *call), cmd_wait(struct call *call), cmd_any(struct call *call),
+	cmd_hooks(struct call *call), cmd_index(struct call *call), cmd_stop(struct call *call),
+	cmd_mirror(struct call *call), cmd_master(struct call *call);
+/* cmd_durable.c */
+enum verdict cmd_sync(struct call *call), cmd_evict(struct call *call), cmd_cut(struct call *call);
+
+/* Checks the answer to the client's challenge. NULL = right, else the error text. */
+const char *challenge_error(struct client *c, const uint8_t *hash, size_t len, const char *password,
+			    size_t password_len);
+
+void mirror_command(struct client *from, const struct words *w);
+
+/* ------------------------------------------------------------------------------------------------ hooks */
+
+struct hook {
+	struct list link;
+	struct zdbd *d;
+	const char *type; /* static */
+	char *args[HOOK_ARGS_MAX + 1];
+	size_t args_count;
+	struct loop_child child;
+	struct loop_timer limit;
+	struct loop_post failed; /* it could not be started */
+	uint64_t limit_ms;
+	int pid;
+	int64_t created_s, finished_s;
+	uint64_t finished_ms;
+	int status; /* wait(2) status; -1 = could not be run */
+	bool running, finished, killed;
+	void (*done)(struct hook *h, bool ok); /* loop's thread; may be NULL */
+	void *ctx;
+};
+
+/*
+ * Starts a hook beside the loop (or queues it when many are running). 0: `done` will be called exactly once, unless the server is
+ * freed first. -ENOENT no hook program is configured; -EAGAIN the queue is full; -ENOMEM.
+ */
+int hook_start(struct zdbd *d, const char *type, uint64_t limit_ms, void (*done)(struct hook *h, bool ok),
+	       void *ctx, const char *const *args, size_t count);
+/* Runs one to its end, blocking; limit 0 = none. 0 exit code 0; -ECANCELED otherwise; -ETIMEDOUT; -EINTR stop signal; -ENOENT none
+ * configured. */
+int hook_run(struct zdbd *d, const char *type, uint64_t limit_ms, const char *const *args, size_t count);
+size_t hooks_unfinished(const struct zdbd *d);
+void hooks_tick(struct zdbd *d, uint64_t now_ms);
+void hooks_free(struct zdbd *d);
+/* A hook ended: a stop may be waiting for it. */
+void stop_hook_finished(struct zdbd *d);
+/* For HOOKS: exit code as upstream shows it. */
+int hook_exit_code(const struct hook *h);
+
+/* --------------------------------------------------------------------------------------- engine's events */
+
+struct rotation {
+	struct list link;
+	struct zns *zns; /* NULL: its namespace is gone */
+	uint32_t closed;
+	struct numbers dirty; /* index files that were changed in place */
+};
+
+extern const struct zdb_events zdbd_events;
+bool ns_is_temp(const struct zdbd *d, const char *name);
+/* A namespace that is stored elsewhere is about to be emptied: its successor takes a new generation. 0, or what the spool said. */
+int ns_dropped(struct zdbd *d, const char *name);
+/* Dirty list of the namespace, with what a running or failed jump-index has not taken over. Text: heap, NULL out of memory. */
+char *dirty_text(struct zns *z);
+bool dirty_numbers(struct zns *z, struct numbers *out);
+void dirty_forget(struct zns *z);
+void rotations_forget(struct zns *z);
+/* Hooks of rotations that could not be started. */
+void rotations_retry(struct zdbd *d);
+
+/* ----------------------------------------------------------------------------------------------- server */
+
+struct listener {
+	struct loop_io io;
+	bool is_unix;
+};
+
+struct server_stats {
+	uint64_t clients_lifetime, commands, failed, unauthorized, rx_bytes, tx_bytes;
+};
+
+struct zdbd {
+	struct loop *loop;
+	struct zdbd_options opt;
+	char *admin; /* copy */
+	char instance[300];
+	struct zdb *eng;
+	struct spool *spool;
+	const char *hook_env[4];
+	const char **env; /* environment of hooks */
+	char *env_own[3];
+
+	struct listener listeners[2];
+	size_t listeners_count;
+	uint16_t port;
+	int spare_fd; /* given up to refuse a client when there is no other descriptor */
+
+	struct list clients, dead, pending, ready, waits, mirrors, namespaces, sync_wanted;
+	size_t clients_count, clients_max;
+	uint64_t next_client;
+	uint8_t *scratch;
+	struct buf spares[SPARES_MAX];
+	size_t spares_count, spare_bytes;
+	uint64_t in_total;
+	struct buf listing; /* members of a SCAN before their number is known */
+
+	struct loop_post turn;  /* end of a turn */
+	struct loop_post run;   /* clients in `ready` */
+	struct loop_timer tick; /* 1 s */
+	struct loop_timer wait_timer;
+	struct loop_timer engine_timer; /* zdb_tick */
+	struct worker_pool *sync_pool, *read_pool;
+
+	struct list hooks;  /* running and finished */
+	struct list queued; /* hooks that wait for a place */
+	unsigned hooks_running, hooks_missing, hooks_queued;
+
+	uint8_t command_slots[128]; /* hash of the name -> row + 1 */
+	struct server_stats stats;
+	uint32_t instance_id;
+	uint64_t boot_wall_s, boot_ms;
+
+	bool serving, stopping;
+	int stop_step;
+	struct loop_timer stop_timer;
+	void (*stopped)(void *ctx, int code);
+	void *stopped_ctx;
+	int stop_code;
+};
+
+/* Makes turn_end() run in this round. */
+void turn_wanted(struct zdbd *d);
+/* Engine's background work. */
+void engine_tick(struct zdbd *d);
+
+int listen_open(struct zdbd *d, struct err_text *why);
+int listen_start(struct zdbd *d);
+void listen_stop(struct zdbd *d);
+
+#endif
