@@ -171,7 +171,7 @@ int file_read_secret(const char *path, size_t max, char **data, size_t *len)
 }
 
 /* ".<name>.<12 hex digits>.tmp" beside `path`. The name is cut so that the whole stays within NAME_MAX. */
-static int temp_path(char *dst, size_t size, const char *path)
+int file_temp_path(char *dst, size_t size, const char *path)
 {
 	const char *name = file_basename(path);
 	uint8_t random[6] = {0};
@@ -217,7 +217,7 @@ static int write_temp(const char *temp, mode_t mode, const void *data, size_t le
 }
 
 /* A rename that never replaces, also where the file system has no RENAME_NOREPLACE. */
-static int move_new(const char *temp, const char *path)
+int file_move_new(const char *temp, const char *path)
 {
 	if (sys->renameat2(AT_FDCWD, temp, AT_FDCWD, path, RENAME_NOREPLACE) == 0)
 		return 0;
@@ -231,7 +231,7 @@ static int move_new(const char *temp, const char *path)
 static int write_atomic(const char *path, mode_t mode, const void *data, size_t len, bool replace)
 {
 	char temp[FILE_PATH_MAX];
-	int code = temp_path(temp, sizeof(temp), path);
+	int code = file_temp_path(temp, sizeof(temp), path);
 
 	if (code)
 		return code;
@@ -242,7 +242,7 @@ static int write_atomic(const char *path, mode_t mode, const void *data, size_t 
 		if (replace)
 			code = sys->rename(temp, path) < 0 ? -errno : 0;
 		else
-			code = move_new(temp, path);
+			code = file_move_new(temp, path);
 	}
 	if (code) {
 		(void)sys->unlink(temp); /* the first error is the one to report */

@@ -43,6 +43,13 @@ int file_write_atomic(const char *path, mode_t mode, const void *data, size_t le
 /* Creates a file that must not exist yet (-EEXIST), durably, whole or not at all: as above with a rename that never replaces. */
 int file_create_atomic(const char *path, mode_t mode, const void *data, size_t len);
 
+/*
+ * The parts of the two above, for content that is streamed: a fresh temporary name beside `path`; the rename of a finished
+ * and synced file that never replaces (-EEXIST), also where the file system has no such rename.
+ */
+int file_temp_path(char *dst, size_t size, const char *path);
+int file_move_new(const char *temp, const char *path);
+
 /* Whether a name is that of a temporary file of the functions above, left by a crash, and may be removed. */
 bool file_is_temp(const char *name);
 
