@@ -25,7 +25,7 @@ struct keyring;
 
 /*
  * Reads a key file. 0; -ENOENT; -EPERM when others than the owner may read it or it is no regular file;
- * E_CORRUPT when it does not parse; other negative errno. `why` (KEYRING_ERROR_BYTES, may be NULL) gets one
+ * -E_CORRUPT when it does not parse; other negative errno. `why` (KEYRING_ERROR_BYTES, may be NULL) gets one
  * sentence without any key material. On success *out is the caller's, to be freed.
  */
 int keyring_load(const char *path, struct keyring **out, char *why);

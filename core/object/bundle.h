@@ -15,9 +15,9 @@
 #include "core/coding/content_id.h"
 
 #define BUNDLE_MAX_BYTES   (1u << 30)
-#define BUNDLE_ROWS_MAX	   (1u << 20)
-#define BUNDLE_EXTENTS_MAX (8u << 20)
-#define BUNDLE_FAN	   32 /* so many neighbours of one level are merged */
+#define BUNDLE_ROWS_MAX    (1u << 20)
+#define BUNDLE_EXTENTS_MAX (4u << 20)
+#define BUNDLE_FAN         32 /* so many neighbours of one level are merged */
 
 struct bundle_row { /* one closed segment */
 	uint32_t segment;
@@ -31,21 +31,21 @@ struct bundle_extent { /* bytes of i<file> at offset */
 };
 
 struct bundle {
-	int fd; /* borrowed */
+	int fd;              /* borrowed; -1: the bytes are in memory */
+	const uint8_t *data; /* borrowed; the whole bundle when fd is -1 */
 	uint32_t first, last;
 	uint32_t rows_count, extents_count;
-	struct bundle_row *rows;       /* sorted by segment. Owned */
-	struct bundle_extent *extents; /* in file order. Owned */
-	uint64_t *places;	       /* of each extent's bytes in the file. Owned */
-	uint64_t size;		       /* of the whole file */
+	struct bundle_row *rows;       /* later ones win. Owned */
+	struct bundle_extent *extents; /* later bytes win. Owned */
+	uint64_t *places;              /* where each extent's bytes begin in the file. Owned */
+	uint64_t size;                 /* of the whole file */
 };
 
-/* Reads the tables of a file. 0, E_CORRUPT with *what, -EIO..., -ENOMEM, -EMSGSIZE above the limits. */
+/* Reads the tables of a file. 0, -E_CORRUPT with *what, -EIO..., -ENOMEM, -EMSGSIZE above the limits. */
 int bundle_open(int fd, struct bundle *b, const char **what);
 void bundle_release(struct bundle *b);
 
-/* The tables from memory (fuzzing, small bundles): as bundle_open(), b->fd = -1 and places count from data.
- */
+/* The same from memory, which must outlive the bundle (small ones, fuzzing). */
 int bundle_parse(const void *data, size_t len, struct bundle *b, const char **what);
 
 /*
@@ -75,9 +75,9 @@ int bundle_apply(const struct bundle *b,
 		 void *ctx);
 
 /*
- * Which neighbours to merge next: spans[i] = segments covered by bundle i, in order. Returns true with
- * [*begin, *end) = 32 neighbours of one level (32^l segments each); the X(0, last) checkpoint grows by the
- * same rule.
+ * Whether the newest bundle completes 32 neighbours of one level (32^l segments each): true with [*begin, *end) to be
+ * merged. spans[i] = segments covered by bundle i, in order, the first one beginning at segment 0. When the merge is
+ * refused (-EMSGSIZE), the 32 stay as they are and are not asked for again.
  */
 bool bundle_merge_due(const uint32_t *spans, size_t count, size_t *begin, size_t *end);
 

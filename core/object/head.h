@@ -17,15 +17,15 @@
 
 #define HEAD_PUBLIC_BYTES  72
 #define HEAD_PRIVATE_BYTES 194
-#define HEAD_BOX_BYTES	   (24 + HEAD_PRIVATE_BYTES + 16)
-#define HEAD_MIN_BYTES	   316
-#define HEAD_MAX_BYTES	   33084
-#define OBJ_STRIPES_MAX	   4096
-#define OBJ_SEAL_BYTES	   17 /* a sealed stripe is so much longer than its body */
+#define HEAD_BOX_BYTES     (24 + HEAD_PRIVATE_BYTES + 16)
+#define HEAD_MIN_BYTES     316
+#define HEAD_MAX_BYTES     33084
+#define OBJ_STRIPES_MAX    4096
+#define OBJ_SEAL_BYTES     17 /* a sealed stripe is so much longer than its body */
 
 /* P: stands in the clear in every shard; the box authenticates it. */
 struct head_public {
-	uint8_t aead;	     /* enum aead_id */
+	uint8_t aead;        /* enum aead_id */
 	uint8_t stripe_log2; /* B = 2^this, 16...20 */
 	uint8_t value_log2;  /* C = 2^this, 16...21 */
 	uint8_t k, n;
@@ -57,14 +57,14 @@ struct head {
 	const uint8_t *keys; /* type 1: view of values x u64 little-endian; else NULL */
 };
 
-/* Layout of P. head_public_parse: 0, or E_CORRUPT with *what (may be NULL) = the field that is wrong. */
+/* Layout of P. head_public_parse: 0, or -E_CORRUPT with *what (may be NULL) = the field that is wrong. */
 void head_public_build(const struct head_public *p, uint8_t out[HEAD_PUBLIC_BYTES]);
 int head_public_parse(const uint8_t in[HEAD_PUBLIC_BYTES], struct head_public *p, const char **what);
 
-/* Seals F under KW of p->epoch with a fresh nonce. 0, -ENOKEY, or what crypto_random() says. */
+/* Seals F under KW of p->epoch with a fresh nonce. 0, -E_KEY, or what crypto_random() says. */
 int head_box_seal(const struct head_public *p, const struct head_private *f, const struct keyring *keys,
 		  uint8_t box[HEAD_BOX_BYTES]);
-/* 0; -ENOKEY; E_CORRUPT: does not open, or F contradicts P (size, stripes, kind, name). */
+/* 0; -E_KEY; -E_CORRUPT: does not open, or F contradicts P (size, stripes, kind, name). */
 int head_box_open(const struct head_public *p, const uint8_t box[HEAD_BOX_BYTES], const struct keyring *keys,
 		  struct head_private *f);
 
@@ -72,7 +72,7 @@ int head_box_open(const struct head_public *p, const uint8_t box[HEAD_BOX_BYTES]
  */
 size_t head_build(const struct head_public *p, const uint8_t box[HEAD_BOX_BYTES], unsigned index,
 		  unsigned type, uint32_t values, const uint64_t *keys, uint8_t *out);
-/* Checks size, magic, every field, CRC. 0 or E_CORRUPT. h->keys points into data. */
+/* Checks size, magic, every field, CRC. 0 or -E_CORRUPT. h->keys points into data. */
 int head_parse(const void *data, size_t len, struct head *h, const char **what);
 
 /* ---- where fragments lie (greedy cut, section 5) ---- */

@@ -12,10 +12,10 @@
 #include "core/object/names.h"
 
 #define MANIFEST_NAMESPACES_MAX 64
-#define MANIFEST_TAILS_MAX	64
-#define MANIFEST_BUNDLES_MAX	4096
-#define MANIFEST_MAX_BYTES	(16u << 20)
-#define MANIFEST_SLOTS		4
+#define MANIFEST_TAILS_MAX      64
+#define MANIFEST_BUNDLES_MAX    4096
+#define MANIFEST_MAX_BYTES      (16u << 20)
+#define MANIFEST_SLOTS          4
 
 struct manifest_tail { /* bytes [start, end) of the active segment */
 	uint64_t generation;
@@ -32,8 +32,8 @@ struct manifest_bundle { /* X(first, last) */
 struct manifest_ns {
 	uint8_t name_len;
 	char name[OBJ_NS_MAX + 1]; /* ended by NUL */
-	uint8_t mode;		   /* of zdb: 0 user keys, 1 sequential */
-	uint8_t *descriptor;	   /* bytes of `zdb-namespace`. Owned */
+	uint8_t mode;              /* of zdb: 0 user keys, 1 sequential */
+	uint8_t *descriptor;       /* bytes of `zdb-namespace`. Owned */
 	uint16_t descriptor_len;
 	uint32_t closed; /* segments 0 ... closed - 1 are closed; this is the active one */
 	uint16_t tails_count;
@@ -54,10 +54,13 @@ void manifest_init(struct manifest *m);
 void manifest_release(struct manifest *m);
 int manifest_copy(struct manifest *to, const struct manifest *from);
 
+/* The rule of the format that *m breaks, for messages; NULL when it can be encoded. */
+const char *manifest_wrong(const struct manifest *m);
+
 struct buf;
 /* Appends the bytes. 0, -EINVAL (breaks a rule of the format), -EMSGSIZE, -ENOMEM. */
 int manifest_encode(const struct manifest *m, struct buf *out);
-/* 0, E_CORRUPT with *what = the field (may be NULL), -ENOMEM. *m was initialised. */
+/* 0, -E_CORRUPT with *what = the field (may be NULL), -ENOMEM. *m was initialised. */
 int manifest_decode(const void *data, size_t len, struct manifest *m, const char **what);
 
 /* The namespace, or NULL. */

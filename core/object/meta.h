@@ -14,33 +14,33 @@
 #include "core/object/store.h"
 #include "core/object/work.h"
 
-#define META_MAX	 32
+#define META_MAX         32
 #define META_ERROR_BYTES 256
 
 enum meta_state {
 	META_UNREACHABLE, /* no answer: .error says why */
-	META_EMPTY,	  /* answers, holds no identity: replaced, or never ours */
-	META_ALIEN,	  /* holds something else, see .identity_state */
-	META_DUPLICATE,	  /* shows a slot that another address shows too: one store, counted once */
-	META_GOOD,	  /* has authority */
+	META_EMPTY,       /* answers, holds no identity: replaced, or never ours */
+	META_ALIEN,       /* holds something else, see .identity_state */
+	META_DUPLICATE,   /* shows a slot that another address shows too: one store, counted once */
+	META_GOOD,        /* has authority */
 };
 
 struct meta_store {
 	struct obj_store *store;
 	enum meta_state state;
 	enum identity_state identity_state; /* with META_ALIEN */
-	int error;			    /* with META_UNREACHABLE: negative errno */
-	struct identity identity;	    /* with META_GOOD */
+	int error;                          /* with META_UNREACHABLE: negative errno */
+	struct identity identity;           /* with META_GOOD */
 };
 
 struct meta {
 	struct keyring *keys; /* borrowed */
 	char prefix[OBJ_PREFIX_MAX + 1];
-	unsigned k, n;	/* k', n' */
+	unsigned k, n;  /* k', n' */
 	unsigned count; /* configured stores, at most META_MAX; normally n */
 	struct meta_store stores[META_MAX];
-	int slot[META_MAX];	/* slot -> index in stores of the one with authority, or -1 */
-	unsigned good;		/* slots with authority */
+	int slot[META_MAX];     /* slot -> index in stores of the one with authority, or -1 */
+	unsigned good;          /* slots with authority */
 	struct identity newest; /* identity of the highest generation seen, when good > 0 */
 };
 
@@ -55,7 +55,7 @@ int meta_init(struct meta *m, struct keyring *keys, const char *prefix, unsigned
  * Reads all identities. OBJ_FOUND: enough slots have authority (max(k', n' - k'), so that the newest
  * generation is among them); m->newest is the volume's. OBJ_ABSENT: all stores answered and none holds
  * anything: a new volume may be made. OBJ_UNKNOWN otherwise. `why` (META_ERROR_BYTES, may be NULL) gets one
- * sentence that names the stores. *code is 0, or E_KEY when a store proves that the key is wrong (then the
+ * sentence that names the stores. *code is 0, or -E_KEY when a store proves that the key is wrong (then the
  * answer is OBJ_UNKNOWN).
  */
 enum obj_answer meta_probe(struct meta *m, struct obj_work *w, int *code, char *why);
@@ -70,14 +70,14 @@ int meta_create(struct meta *m, struct obj_work *w, uint64_t created, uint64_t *
 
 /*
  * Takes over: identities with counter + 1 and base = `restored` (0 keeps nothing: a volume without any
- * recovery point) to every slot with authority, needs k' + 1, reads back. 0; -EAGAIN (unknown); E_FENCED when
+ * recovery point) to every slot with authority, needs k' + 1, reads back. 0; -EAGAIN (unknown); -E_FENCED when
  * somebody else took over meanwhile.
  */
 int meta_take_over(struct meta *m, struct obj_work *w, uint64_t restored, uint64_t *generation, char *why);
 
 /*
  * Call at every recovery point, after which `own` may publish: reads the identities again. 0: still ours
- * (slots that show a lower generation missed our take over and are rewritten); E_FENCED: a higher generation
+ * (slots that show a lower generation missed our take over and are rewritten); -E_FENCED: a higher generation
  * exists; -EAGAIN: fewer than k' + 1 slots show ours, nothing may be deleted and nothing published.
  */
 int meta_fence_check(struct meta *m, struct obj_work *w, uint64_t own, char *why);

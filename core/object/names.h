@@ -10,23 +10,23 @@
 
 #include "core/crypto/keyring.h"
 
-#define OBJ_NAME_BYTES	  16
-#define OBJ_ID_BYTES	  16
-#define OBJ_NS_MAX	  128 /* bytes of a namespace's name */
-#define OBJ_PREFIX_MAX	  64  /* bytes of the prefix of a volume's metadata */
+#define OBJ_NAME_BYTES    16
+#define OBJ_ID_BYTES      16
+#define OBJ_NS_MAX        128 /* bytes of a namespace's name */
+#define OBJ_PREFIX_MAX    64  /* bytes of the prefix of a volume's metadata */
 #define OBJ_KEY_MAX_BYTES 128 /* any key that this room makes, with its NUL */
 
 enum obj_kind {
 	OBJ_SEGMENT = 1, /* number N: closed d<N>, whole */
-	OBJ_TAIL = 2,	 /* number N << 32 | end: bytes [start, end) of the active d<N> */
-	OBJ_BUNDLE = 3,	 /* number first << 32 | last: index changes of those segments */
+	OBJ_TAIL = 2,    /* number N << 32 | end: bytes [start, end) of the active d<N> */
+	OBJ_BUNDLE = 3,  /* number first << 32 | last: index changes of those segments */
 	OBJ_MANIFEST = 4 /* number sequence mod 4, no namespace */
 };
 
 /* What a name is made of, and what the box of an object says again. */
 struct obj_id {
 	uint64_t generation; /* of the front end that wrote it */
-	uint8_t kind;	     /* enum obj_kind */
+	uint8_t kind;        /* enum obj_kind */
 	uint64_t number;
 	uint8_t ns_len; /* 0...128 */
 	char ns[OBJ_NS_MAX];

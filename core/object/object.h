@@ -56,7 +56,7 @@ struct obj_geometry {
 	unsigned k, n;
 	unsigned stripe_log2; /* 16...20; 0 = 20 */
 	unsigned value_log2;  /* 16...21; 0 = the largest that keeps below the work's memory */
-	unsigned aead;	      /* enum aead_id; 0 = aead_preferred() */
+	unsigned aead;        /* enum aead_id; 0 = aead_preferred() */
 	unsigned min_shards;  /* write succeeds with so many whole shards; k...n; 0 = n */
 };
 
@@ -71,7 +71,7 @@ size_t obj_geometry_memory(const struct obj_geometry *g);
 
 /* What happened per shard; bits are shard indices. */
 struct obj_report {
-	uint32_t bad;	      /* a value was missing or damaged: to be repaired */
+	uint32_t bad;         /* a value was missing or damaged: to be repaired */
 	uint32_t unreachable; /* the store did not answer, or is not configured */
 	int error[EC_PIECES_MAX];
 	uint64_t stored_bytes; /* sent to, or received from, the stores */
@@ -83,7 +83,7 @@ struct obj_report {
  * none (counts as failed). The object's identity is `id`; sizes up to 4096 stripes (-EFBIG). On 0 *rec is the
  * record to store, and report->unreachable names shards that failed (at most n - min_shards): the record
  * lacks them. On an error what was sent is deleted as far as the stores answer. Errors: what the source said;
- * -EAGAIN when too few stores took their shard (report->error has causes); -ENOMEM; -ENOKEY; -ECANCELED.
+ * -EAGAIN when too few stores took their shard (report->error has causes); -ENOMEM; -E_KEY; -ECANCELED.
  */
 int obj_write(struct obj_work *w, const struct keyring *keys, const struct obj_id *id,
 	      const struct obj_geometry *g, struct obj_store *const *stores, const struct obj_source *source,

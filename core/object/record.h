@@ -14,7 +14,7 @@
 #include "core/object/work.h"
 
 #define RECORD_MAX_BYTES     (2u << 20) /* plain record */
-#define RECORD_MANIFEST_STEP 65536u	/* version of a manifest's record = sequence * this */
+#define RECORD_MANIFEST_STEP 65536u     /* version of a manifest's record = sequence * this */
 
 /* Where one shard lies. */
 struct record_shard {
@@ -28,35 +28,35 @@ struct record {
 	struct head_public pub; /* P */
 	uint8_t box[HEAD_BOX_BYTES];
 	struct head_private priv; /* F, opened; holds the object key */
-	uint32_t *sealed;	  /* pub.stripes lengths S. Owned */
-	uint32_t values;	  /* values behind the head of each shard (follows from S, k, C) */
+	uint32_t *sealed;         /* pub.stripes lengths S. Owned */
+	uint32_t values;          /* values behind the head of each shard (follows from S, k, C) */
 	unsigned shards_count;
 	struct record_shard shards[EC_PIECES_MAX];
 };
 
-void record_init(struct record *r);			       /* empty */
-void record_release(struct record *r);			       /* frees, wipes; may be called twice */
+void record_init(struct record *r);                            /* empty */
+void record_release(struct record *r);                         /* frees, wipes; may be called twice */
 int record_copy(struct record *to, const struct record *from); /* `to` was initialised. -ENOMEM */
 
 /* Plain record bytes appended to *out (wiped by the caller). 0, -ENOMEM, -EINVAL, -EMSGSIZE. */
 struct buf;
 int record_encode(const struct record *r, struct buf *out);
-/* Parses and opens the box. 0, E_CORRUPT, -ENOKEY (the ring lacks the epoch), -ENOMEM. */
+/* Parses and opens the box. 0, -E_CORRUPT, -E_KEY (the ring lacks the epoch), -ENOMEM. */
 int record_decode(const void *data, size_t len, const struct keyring *keys, struct record *r);
 
 /* What a read or a write of a record met; slots are bits. */
 struct record_state {
 	uint64_t version;      /* of the answer */
 	uint64_t version_high; /* highest that any store showed, 0 = none; the next write takes this + 1 */
-	uint32_t have;	       /* slots that hold a right piece of `version` */
-	uint32_t stale;	       /* slots with authority that lack it or hold another: to be rewritten */
+	uint32_t have;         /* slots that hold a right piece of `version` */
+	uint32_t stale;        /* slots with authority that lack it or hold another: to be rewritten */
 	uint32_t silent;       /* slots without authoritative answer: a debt while they are away */
 	int store_error[META_MAX]; /* per slot: 0 or the last negative errno */
 };
 
 /*
  * Reads by the read rule. OBJ_FOUND: *r (initialised by the caller) is filled. For OBJ_ABSENT and OBJ_UNKNOWN
- * *code says more: 0, -ENOKEY, E_CORRUPT, -ENOMEM. `state` may be NULL.
+ * *code says more: 0, -E_KEY, -E_CORRUPT, -ENOMEM. `state` may be NULL.
  */
 enum obj_answer record_read(struct meta *m, struct obj_work *w, const struct obj_id *id, struct record *r,
 			    struct record_state *state, int *code);
@@ -80,7 +80,7 @@ int record_store(struct meta *m, struct obj_work *w, const struct record *r, str
 /*
  * Pays a debt: reads, and rewrites what is stale or missing (the same pieces where the newest version is
  * whole, else version_high + 1). 0: every slot with authority has it and none is silent; -EAGAIN: some are
- * still away; -ENOENT: absent; E_CORRUPT.
+ * still away; -ENOENT: absent; -E_CORRUPT.
  */
 int record_repair(struct meta *m, struct obj_work *w, const struct obj_id *id, struct record_state *state);
 int record_repair_name(struct meta *m, struct obj_work *w, const uint8_t name[OBJ_NAME_BYTES], bool manifest,
@@ -113,7 +113,7 @@ struct record_piece {
 	size_t piece_len;
 };
 
-/* 0 or E_CORRUPT. */
+/* 0 or -E_CORRUPT. */
 int record_piece_parse(const void *value, size_t len, struct record_piece *p);
 
 #endif

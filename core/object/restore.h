@@ -14,7 +14,7 @@
  * `why` (OBJ_WHY_BYTES) names what is missing; also when the newest cannot be read now although an older one
  * could. A newest one that can never be read (EIO) is skipped and named in `why` with OBJ_FOUND. *m was
  * initialised. `known` is the newest sequence this front end remembers for `generation` (0 = none): less is a
- * rolled back store: OBJ_UNKNOWN, *code = E_ROLLED_BACK unless accept_older.
+ * rolled back store: OBJ_UNKNOWN, *code = -ESTALE unless accept_older.
  */
 struct restore_options {
 	uint64_t generation, base;

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define OBJ_LABEL_MAX	    63	       /* bytes of a store's label */
+#define OBJ_LABEL_MAX       63         /* bytes of a store's label */
 #define OBJ_VALUE_MAX_BYTES (2u << 20) /* largest value of a data store (format, section 8) */
 #define OBJ_META_MAX_BYTES  (2u << 20) /* largest value of a metadata store */
 

@@ -19,18 +19,15 @@
 struct obj_work;
 
 struct obj_work_options {
-	unsigned lanes;	   /* 1...64; 0 = 2 n' + n of the largest geometry is never needed: takes 40 */
+	unsigned lanes;    /* 1...64; 0 = 40: a write keeps n busy, a read a few times k */
 	unsigned hedge_ms; /* a reader asks one more store when none answered for so long; 0 = 300 */
 	size_t memory_max; /* bytes of buffers this work may hold; 0 = 32 MiB (object_memory) */
-	int zstd_level;	   /* 1...3; 0 = 1 */
+	int zstd_level;    /* 1...3; 0 = 1 */
 };
 
 /* 0, -ENOMEM, -EINVAL. */
 int obj_work_new(const struct obj_work_options *options, struct obj_work **out);
 void obj_work_free(struct obj_work *w);
-
-/* Most bytes of buffers and contexts that were held at a time since the last call (tests, metrics). */
-size_t obj_work_peak_bytes(struct obj_work *w);
 
 /* Makes running and later operations of this work end soon with -ECANCELED; any thread may call it. */
 void obj_work_cancel(struct obj_work *w, int canceled);
