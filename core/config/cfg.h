@@ -5,8 +5,8 @@
  * the order of the file, each node with its line. Scalars keep their text; the typed getters interpret it, and know
  * what the syntax said it was.
  *
- * Bounds: CFG_TEXT_MAX bytes of text, CFG_NODES_MAX nodes, CFG_DEPTH_MAX levels, CFG_KEY_MAX bytes in a key; beyond
- * them -E_LIMIT. YAML anchors and aliases are refused (-E_PARSE): no expansion can be made to explode. A key that is
+ * Bounds: CFG_TEXT_MAX bytes of text, CFG_NODES_MAX nodes, CFG_CHILDREN_MAX in one map or list, CFG_DEPTH_MAX levels,
+ * CFG_KEY_MAX bytes in a key; beyond them -E_LIMIT. YAML anchors and aliases are refused (-E_PARSE): no expansion can be made to explode. A key that is
  * given twice is an error everywhere. The text, which may hold secrets, is wiped when the tree is released, and
  * messages show keys and positions, never values.
  *
@@ -23,6 +23,7 @@
 
 #define CFG_TEXT_MAX  (1u << 20)
 #define CFG_NODES_MAX 65536u
+#define CFG_CHILDREN_MAX 8192u
 #define CFG_DEPTH_MAX 32u
 #define CFG_KEY_MAX   255u
 

@@ -70,7 +70,10 @@ const char *ctl_arg_str(const struct ctl_request *req, const char *name, const c
 uint64_t ctl_arg_u64(const struct ctl_request *req, const char *name, uint64_t def);
 bool ctl_arg_bool(const struct ctl_request *req, const char *name, bool def);
 
-/* Called when the client of an unanswered request is gone. `ctx` is yours. */
+/*
+ * Called once when the client of an unanswered request is gone: from the loop, never from inside ctl_send() or
+ * ctl_progress(), whose -EPIPE says the same earlier. The function may call ctl_done() or leave that for later.
+ */
 void ctl_on_cancel(struct ctl_request *req, void (*fn)(struct ctl_request *req, void *ctx), void *ctx);
 bool ctl_is_cancelled(const struct ctl_request *req);
 
