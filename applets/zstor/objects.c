@@ -1,0 +1,215 @@
+/*
+ * objects: storing one object with its record, and owing what remains: pieces to metadata stores that were away, and
+ * the deletion of what nothing names any more.
+ *
+ * An object whose name is taken by an equal one is not stored again: a retry after a crash costs one read of the
+ * record. When the content differs (a run that was cut short before its manifest), the new one replaces the record and the
+ * old shards become garbage.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "applets/zstor/zstor.h"
+#include "core/base/buf.h"
+#include "core/base/log.h"
+#include "core/base/mem.h"
+#include "core/coding/content_id.h"
+
+#define PLACE_TRIES 3
+#define RECORD_TRIES 3
+#define HASH_CHUNK  (256u << 10)
+
+int id_list_add(struct obj_id_list *l, const struct obj_id *id)
+{
+	if (l->count == l->cap) {
+		size_t cap = l->cap ? l->cap * 2 : 16;
+		struct obj_id *grown = mem_realloc_array(l->ids, cap, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		l->ids = grown;
+		l->cap = cap;
+	}
+	l->ids[l->count++] = *id;
+	return 0;
+}
+
+enum obj_answer object_find(struct zstor *z, struct obj_work *w, const struct obj_id *id, struct record *rec,
+			    struct record_state *st, int *code)
+{
+	struct meta m;
+
+	zs_meta_copy(z, &m);
+	return record_read(&m, w, id, rec, st, code);
+}
+
+int object_discard(struct zstor *z, const struct obj_id *id, uint64_t sequence)
+{
+	struct spool_intent in = {.kind = SPOOL_GARBAGE, .after_sequence = sequence};
+
+	if (!z->spool)
+		return 0;
+	obj_name(z->keys, id, in.name);
+	return spool_put(z->spool, &in, NULL, 0);
+}
+
+int object_discard_record(struct zstor *z, const struct record *rec, uint64_t sequence)
+{
+	struct spool_intent in = {.kind = SPOOL_GARBAGE, .after_sequence = sequence};
+	struct buf b = BUF_INIT(RECORD_MAX_BYTES);
+	int rc;
+
+	if (!z->spool || rec->shards_count == 0)
+		return 0;
+	memcpy(in.name, rec->pub.object, sizeof(in.name));
+	rc = record_encode(rec, &b);
+	if (rc == 0)
+		rc = spool_put(z->spool, &in, b.data, b.len);
+	buf_release_wiped(&b);
+	return rc;
+}
+
+int object_owe_pieces(struct zstor *z, const struct obj_id *id, const struct record_state *st)
+{
+	struct spool_intent in = {.kind = SPOOL_PIECE, .slot = st->stale | st->silent};
+
+	if (!z->spool || !in.slot)
+		return 0;
+	obj_name(z->keys, id, in.name);
+	if (id->kind == OBJ_MANIFEST)
+		in.flags = SPOOL_PIECE_MANIFEST;
+	return spool_put(z->spool, &in, NULL, 0);
+}
+
+static int hash_source(const struct obj_source *src, uint8_t out[CONTENT_ID_BYTES])
+{
+	struct content_id *c = content_id_new();
+	uint8_t *chunk = mem_alloc(HASH_CHUNK);
+	uint64_t at = 0;
+	int rc = c && chunk ? 0 : -ENOMEM;
+
+	while (rc == 0 && at < src->size) {
+		size_t len = src->size - at < HASH_CHUNK ? (size_t)(src->size - at) : HASH_CHUNK;
+
+		rc = src->read(src->ctx, at, chunk, len);
+		if (rc == 0)
+			content_id_add(c, chunk, len);
+		at += len;
+	}
+	if (rc == 0)
+		content_id_get(c, out);
+	content_id_free(c);
+	mem_free(chunk);
+	return rc;
+}
+
+/* Which stores have to be left out at the next try. */
+static void avoid_failed(struct zstor *z, struct obj_store *const *stores, const struct obj_report *rep, uint64_t *avoid,
+			 char *why)
+{
+	for (unsigned i = 0; i < z->conf.n; i++) {
+		const struct zs_store *s = stores[i]->ctx;
+		unsigned index = (unsigned)(s - z->data);
+
+		if (!rep->error[i])
+			continue;
+		avoid[index / 64] |= 1ull << (index % 64);
+		snprintf(why, ZS_WHY, "store %s did not take its shard: %s", s->label, err_str(rep->error[i]));
+	}
+}
+
+static int write_shards(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct obj_source *source,
+			struct record *rec, char *why)
+{
+	struct obj_geometry g = {.k = (unsigned)z->conf.k, .n = (unsigned)z->conf.n};
+	struct obj_store *stores[EC_PIECES_MAX];
+	uint64_t avoid[STORES_WORDS] = {0};
+	int rc = obj_geometry_plan(&g, z->conf.object_memory);
+
+	if (rc < 0) {
+		snprintf(why, ZS_WHY, "no geometry fits object_memory");
+		return rc;
+	}
+	for (int tries = 0; tries < PLACE_TRIES; tries++) {
+		struct obj_report rep = {0};
+
+		rc = stores_place(z, avoid, stores, why);
+		if (rc < 0)
+			return rc == -EINVAL ? -E_CONFIG : rc;
+		rc = obj_write(w, z->keys, id, &g, stores, source, rec, &rep);
+		if (rc != -EAGAIN)
+			break;
+		avoid_failed(z, stores, &rep, avoid, why);
+	}
+	return rc;
+}
+
+/* The record of what was written. When the metadata stores cannot take it the shards are taken back. */
+static int write_record(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct record *rec,
+			uint64_t version_high, char *why)
+{
+	struct record_state st = {0};
+	struct obj_report rep = {0};
+	struct meta m;
+	int rc = -EAGAIN;
+
+	zs_meta_copy(z, &m);
+	for (unsigned tries = 0; rc == -EAGAIN && tries < RECORD_TRIES; tries++)
+		rc = record_write(&m, w, rec, version_high + 1 + tries, &st);
+	if (rc == 0)
+		return object_owe_pieces(z, id, &st);
+	snprintf(why, ZS_WHY, "fewer than %u metadata stores took the record: %s", m.k + 1, err_str(rc));
+	if (obj_delete(w, rec, &z->data_stores, &rep) < 0 && object_discard_record(z, rec, 0) < 0)
+		log_warn("shards of an object that could not be recorded stay on the stores");
+	return rc;
+}
+
+int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct obj_source *source,
+	       uint8_t content[CONTENT_ID_BYTES], char *why)
+{
+	struct record rec, old;
+	struct record_state st = {0};
+	uint64_t sequence;
+	enum obj_answer a;
+	bool is_there = false;
+	int code = 0, rc;
+
+	why[0] = '\0';
+	record_init(&rec);
+	record_init(&old);
+	a = object_find(z, w, id, &old, &st, &code);
+	if (a == OBJ_UNKNOWN) {
+		snprintf(why, ZS_WHY, "the metadata stores cannot say whether it is stored already%s%s", code ? ": " : "",
+			 code ? err_str(code) : "");
+		rc = -EAGAIN;
+		goto out;
+	}
+	if (a == OBJ_FOUND) {
+		rc = hash_source(source, content);
+		if (rc < 0)
+			goto out;
+		is_there = old.priv.size == source->size && memcmp(old.priv.content, content, CONTENT_ID_BYTES) == 0;
+	}
+	if (is_there) {
+		rc = object_owe_pieces(z, id, &st);
+		goto out;
+	}
+	rc = write_shards(z, w, id, source, &rec, why);
+	if (rc == 0)
+		rc = write_record(z, w, id, &rec, st.version_high, why);
+	if (rc < 0)
+		goto out;
+	memcpy(content, rec.priv.content, CONTENT_ID_BYTES);
+	pthread_mutex_lock(&z->lock);
+	sequence = z->vol.local.sequence;
+	z->uploads_bytes += source->size;
+	pthread_mutex_unlock(&z->lock);
+	if (a == OBJ_FOUND)
+		rc = object_discard_record(z, &old, sequence);
+out:
+	if (rc < 0 && !why[0])
+		snprintf(why, ZS_WHY, "%s", err_str(rc));
+	record_release(&rec);
+	record_release(&old);
+	return rc;
+}
