@@ -22,6 +22,7 @@
 #include "core/base/str.h"
 #include "core/base/sys.h"
 #include "core/coding/crc.h"
+#include "core/object/bundle.h"
 
 #define HEAD_BYTES 160u
 #define ROW_BYTES  64u
@@ -212,11 +213,25 @@ static int open_table(struct zstor *z, struct zs_ns *ns)
 	return rc;
 }
 
-int rows_put(struct zstor *z, const char *name, uint32_t segment, const struct zs_row *row)
+/* Behind the last whole row: a torn one is overwritten. Under rows_io. */
+static int append(struct zs_ns *ns, const struct buf *b)
 {
+	off_t end = sys->lseek(ns->rows_fd, 0, SEEK_END);
+	int rc;
+
+	if (end < 0)
+		return -errno;
+	end -= (end - (off_t)HEAD_BYTES) % (off_t)ROW_BYTES;
+	rc = file_pwrite_full(ns->rows_fd, b->data, b->len, end);
+	return rc == 0 && sys->fdatasync(ns->rows_fd) < 0 ? -errno : rc;
+}
+
+int rows_put_many(struct zstor *z, const char *name, const struct bundle_row *of, uint32_t count,
+		  const struct zs_row *rows)
+{
+	struct buf b = BUF_INIT((size_t)BUNDLE_ROWS_MAX * ROW_BYTES);
 	uint8_t bytes[ROW_BYTES];
 	struct zs_ns *ns;
-	off_t end;
 	int rc = -ENOMEM;
 
 	pthread_mutex_lock(&z->rows_io);
@@ -225,26 +240,30 @@ int rows_put(struct zstor *z, const char *name, uint32_t segment, const struct z
 	pthread_mutex_unlock(&z->lock);
 	if (ns)
 		rc = open_table(z, ns);
-	if (rc == 0) {
-		encode_row(segment, row, bytes);
-		/* Behind the last whole row: a torn one is overwritten. */
-		end = sys->lseek(ns->rows_fd, 0, SEEK_END);
-		end -= (end - (off_t)HEAD_BYTES) % (off_t)ROW_BYTES;
-		rc = file_pwrite_full(ns->rows_fd, bytes, sizeof(bytes), end);
+	for (uint32_t i = 0; rc == 0 && i < count; i++) {
+		encode_row(of[i].segment, &rows[i], bytes);
+		rc = buf_append(&b, bytes, sizeof(bytes));
 	}
-	if (rc == 0 && sys->fdatasync(ns->rows_fd) < 0)
-		rc = -errno;
-	if (rc == 0) {
-		pthread_mutex_lock(&z->lock);
-		rc = set_row(ns, segment, row);
-		pthread_cond_broadcast(&z->changed);
-		pthread_mutex_unlock(&z->lock);
-	}
+	if (rc == 0 && b.len)
+		rc = append(ns, &b);
+	pthread_mutex_lock(&z->lock);
+	for (uint32_t i = 0; rc == 0 && i < count; i++)
+		rc = set_row(ns, of[i].segment, &rows[i]);
+	pthread_cond_broadcast(&z->changed);
+	pthread_mutex_unlock(&z->lock);
 	pthread_mutex_unlock(&z->rows_io);
+	buf_release(&b);
 	return rc;
 }
 
-int rows_drop(struct zstor *z, const char *name)
+int rows_put(struct zstor *z, const char *name, uint32_t segment, const struct zs_row *row)
+{
+	const struct bundle_row of = {.segment = segment};
+
+	return rows_put_many(z, name, &of, 1, row);
+}
+
+int rows_clear(struct zstor *z, const char *name)
 {
 	char path[FILE_PATH_MAX];
 	struct zs_ns *ns;
@@ -256,8 +275,15 @@ int rows_drop(struct zstor *z, const char *name)
 		rc = -errno;
 	pthread_mutex_lock(&z->lock);
 	ns = ns_find(z, name);
-	if (ns && rc == 0)
-		ns_free(ns);
+	if (ns && rc == 0) {
+		if (ns->rows_fd >= 0)
+			sys->close(ns->rows_fd);
+		ns->rows_fd = -1;
+		if (ns->rows)
+			memset(ns->rows, 0, ns->rows_count * sizeof(*ns->rows));
+		ns->rows_count = 0;
+		ns->bundles_count = 0;
+	}
 	pthread_mutex_unlock(&z->lock);
 	pthread_mutex_unlock(&z->rows_io);
 	return rc;

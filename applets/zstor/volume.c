@@ -155,7 +155,7 @@ int volume_save_manifest(struct zstor *z, const struct manifest *m)
 
 /* ------------------------------------------------------------------------------------------------ settling --- */
 
-static void set_state(struct zstor *z, enum vol_state state, int code, const char *why)
+void volume_set_state(struct zstor *z, enum vol_state state, int code, const char *why)
 {
 	bool changed;
 
@@ -232,7 +232,7 @@ static void become_fenced(struct zstor *z, uint64_t by)
 	pthread_mutex_lock(&z->lock);
 	z->vol.fenced_by = by;
 	pthread_mutex_unlock(&z->lock);
-	set_state(z, VOL_FENCED, EXIT_FAILED, why);
+	volume_set_state(z, VOL_FENCED, EXIT_FAILED, why);
 	if (z->spool && spool_put(z->spool, &fence, NULL, 0) < 0)
 		log_err("cannot note in the spool that this front end is fenced");
 	front_lock_all(z);
@@ -286,7 +286,7 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 	int rc;
 
 	if (memcmp(id->volume, l->volume, 16) != 0) {
-		set_state(z, VOL_REFUSED, EXIT_KEY, "the stores hold another volume than this state directory");
+		volume_set_state(z, VOL_REFUSED, EXIT_KEY, "the stores hold another volume than this state directory");
 		return;
 	}
 	if (id->generation >> 32 > l->generation >> 32 ||
@@ -295,21 +295,21 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 		return;
 	}
 	if (id->generation != l->generation) {
-		set_state(z, VOL_REFUSED, EXIT_FAILED,
+		volume_set_state(z, VOL_REFUSED, EXIT_FAILED,
 			  "the metadata stores show an older generation than this node: they were rolled back");
 		return;
 	}
 	if (l->restoring) {
-		set_state(z, VOL_RESTORING, EXIT_AGAIN, "a restore was cut short and goes on when it is asked for");
+		volume_set_state(z, VOL_RESTORING, EXIT_AGAIN, "a restore was cut short and goes on when it is asked for");
 		return;
 	}
 	rc = compare_sequence(z, w, &is_old_copy, why);
 	if (rc == -EAGAIN) {
-		set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
+		volume_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
 		return;
 	}
 	if (rc < 0) {
-		set_state(z, VOL_REFUSED, EXIT_FAILED, why[0] ? why : err_str(rc));
+		volume_set_state(z, VOL_REFUSED, EXIT_FAILED, why[0] ? why : err_str(rc));
 		return;
 	}
 	if (is_old_copy || was_copied(z)) {
@@ -317,16 +317,16 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 			 is_old_copy ? "older than what the stores hold" : "not where it was");
 		rc = volume_take_over(z, w, l->sequence ? z->vol.last.generation : l->base, why);
 		if (rc == -E_FENCED) {
-			set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
+			volume_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
 			return;
 		}
 	} else {
 		rc = bind_spool(z);
 	}
 	if (rc < 0)
-		set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why[0] ? why : err_str(rc));
+		volume_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why[0] ? why : err_str(rc));
 	else
-		set_state(z, VOL_READY, 0, "");
+		volume_set_state(z, VOL_READY, 0, "");
 }
 
 void volume_settle(struct zstor *z, struct obj_work *w)
@@ -342,17 +342,17 @@ void volume_settle(struct zstor *z, struct obj_work *w)
 	if (a == OBJ_FOUND && !keyring_has_volume(z->keys))
 		(void)keyring_set_volume(z->keys, m.newest.volume);
 	if (a == OBJ_UNKNOWN)
-		set_state(z, code == -E_KEY ? VOL_REFUSED : VOL_UNKNOWN,
+		volume_set_state(z, code == -E_KEY ? VOL_REFUSED : VOL_UNKNOWN,
 			  code == -E_KEY ? EXIT_KEY : EXIT_AGAIN, why);
 	else if (a == OBJ_ABSENT && z->vol.local.present)
-		set_state(z, VOL_REFUSED, EXIT_FAILED,
+		volume_set_state(z, VOL_REFUSED, EXIT_FAILED,
 			  "this node holds a volume, and no metadata store knows of it: all of them are empty");
 	else if (a == OBJ_ABSENT)
-		set_state(z, VOL_NEW, EXIT_NOT_FOUND, "the metadata stores hold no volume; zstor init --new makes one");
+		volume_set_state(z, VOL_NEW, EXIT_NOT_FOUND, "the metadata stores hold no volume; zstor init --new makes one");
 	else if (z->vol.local.present)
 		settle_ours(z, w, &m.newest);
 	else
-		set_state(z, VOL_EMPTY, EXIT_AGAIN, "this node holds nothing of the volume yet: a restore is needed");
+		volume_set_state(z, VOL_EMPTY, EXIT_AGAIN, "this node holds nothing of the volume yet: a restore is needed");
 }
 
 int volume_check_fence(struct zstor *z, struct obj_work *w, char *why)

@@ -16,6 +16,7 @@
 #include "core/base/hex.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/str.h"
 
 #define WORKS_MAX     32u
 #define WORK_IDLE_MS  5000u
@@ -168,12 +169,12 @@ static int refuse_our_mounts(struct zstor *z, struct err_text *err)
 
 static int open_spool(struct zstor *z, struct err_text *err)
 {
-	char path[FILE_PATH_MAX];
 	const char *env = getenv("ZDB_SPOOL");
-	int rc = env && env[0] ? 0 : file_join(path, sizeof(path), z->conf.state, SPOOL_NAME);
+	int rc = env && env[0] ? str_copy(z->spool_dir, sizeof(z->spool_dir), env)
+			       : file_join(z->spool_dir, sizeof(z->spool_dir), z->conf.state, SPOOL_NAME);
 
 	if (rc == 0)
-		rc = spool_open(env && env[0] ? env : path, SPOOL_CREATE | SPOOL_OWNER, &z->spool);
+		rc = spool_open(z->spool_dir, SPOOL_CREATE | SPOOL_OWNER, &z->spool);
 	return rc < 0 ? err_set(err, rc, "cannot open the spool of %s: %s", z->conf.state, err_str(rc)) : 0;
 }
 

@@ -119,14 +119,15 @@ struct zs_point_status {
 	bool busy;
 	char error[ZS_WHY]; /* why the last try failed; "" = it did not */
 	uint64_t failing_since_ms;
-	bool nothing_changed;
 };
 
 struct zs_restore_status {
+	uint64_t wanted, done; /* requests, and those that are answered */
 	bool busy;
-	uint64_t done, total; /* objects */
-	uint64_t bytes;
-	char text[ZS_WHY];
+	int code; /* of the latest answer */
+	char why[ZS_WHY];
+	uint64_t objects_done, objects_total, bytes;
+	char text[ZS_WHY]; /* what it is doing; "" = nothing */
 };
 
 struct work_cache;
@@ -142,6 +143,7 @@ struct zstor {
 	struct obj_stores data_stores;
 	struct keyring *keys;
 	struct spool *spool; /* NULL in commands without a daemon */
+	char spool_dir[FILE_PATH_MAX];
 	struct work_cache *works;
 	char dir[FILE_PATH_MAX]; /* `<state>/zstor` */
 	int dir_lock;		 /* flock: one daemon per state directory */
@@ -207,8 +209,12 @@ int ns_bundle_done(struct zs_ns *ns, const struct manifest_bundle *b, uint64_t s
 bool ns_has_bundle(const struct zs_ns *ns, uint32_t first, uint32_t last);
 /* Without `lock`: remembers a row durably. */
 int rows_put(struct zstor *z, const char *name, uint32_t segment, const struct zs_row *row);
-/* Without `lock`: forgets a namespace and its table. */
-int rows_drop(struct zstor *z, const char *name);
+struct bundle_row;
+/* The same for many, with one flush: rows[i] is of segment of[i].segment. */
+int rows_put_many(struct zstor *z, const char *name, const struct bundle_row *of, uint32_t count,
+		  const struct zs_row *rows);
+/* Without `lock`: forgets what is known of a namespace's segments and bundles. */
+int rows_clear(struct zstor *z, const char *name);
 /* Start: loads all tables. */
 int rows_load(struct zstor *z);
 void rows_release(struct zstor *z);
@@ -223,6 +229,7 @@ int volume_create(struct zstor *z, struct obj_work *w, char *why);
 int volume_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why);
 /* Reads the identities: 0 still ours, -E_FENCED (state changed, spool marked, front told), -EAGAIN. */
 int volume_check_fence(struct zstor *z, struct obj_work *w, char *why);
+void volume_set_state(struct zstor *z, enum vol_state state, int code, const char *why);
 int volume_save(struct zstor *z); /* local state as it is in vol.local */
 int volume_save_manifest(struct zstor *z, const struct manifest *m);
 const char *volume_state_name(enum vol_state s);
@@ -287,8 +294,10 @@ struct obj_id_list {
 int id_list_add(struct obj_id_list *l, const struct obj_id *id);
 int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old, char *why);
 
-/* restore.c: what the hook asks for. Exit code; `why` filled. only_ask: answers without doing. */
-int restore_run(struct zstor *z, bool only_ask, char *why);
+/* restore.c: what the hook asks for, in the point thread. Exit code; `why` filled. */
+int restore_run(struct zstor *z, char *why);
+/* Whether zdb may open the state as it is: exit code, without doing anything. With `lock` held. */
+int restore_answer(struct zstor *z, char *why);
 
 /* retrieve.c. Exit codes. */
 int retrieve_path(struct zstor *z, const char *path, char *why);
