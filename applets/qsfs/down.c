@@ -66,14 +66,16 @@ static void progress(const struct volume *v, uint64_t since_ms)
 			size_t n = strlen(names);
 
 			if (list->list[i].pid > 0 && !str_starts(list->list[i].name, "backend-"))
-				str_fmt(names + n, sizeof(names) - n, "%s%s", n ? ", " : "", list->list[i].name);
+				str_fmt(names + n, sizeof(names) - n, "%s%s", n ? ", " : "",
+					list->list[i].name);
 		}
 	}
 	free(list);
 	str_duration(for_time, sizeof(for_time), since_ms);
 	if (owed_read(v, &o) == 0 && o.files)
-		log_info("stopping for %s: %s; %llu files (%s) still to upload", for_time, names[0] ? names : "stores",
-			 (unsigned long long)o.files, str_size(bytes, sizeof(bytes), o.bytes));
+		log_info("stopping for %s: %s; %llu files (%s) still to upload", for_time,
+			 names[0] ? names : "stores", (unsigned long long)o.files,
+			 str_size(bytes, sizeof(bytes), o.bytes));
 	else
 		log_info("stopping for %s: %s", for_time, names[0] ? names : "stores");
 }
@@ -100,7 +102,8 @@ static int outcome(const struct volume *v)
 		log_info("down: everything is safe on the stores");
 		return EXIT_DONE;
 	}
-	log_warn("down, but %llu files (%s) could not be uploaded: they are durable in %s/spool and the next up goes on",
+	log_warn("down, but %llu files (%s) could not be uploaded: they are durable in %s/spool and the next "
+		 "up goes on",
 		 (unsigned long long)o.files, str_size(bytes, sizeof(bytes), o.bytes), v->front);
 	return EXIT_AGAIN;
 }

@@ -21,7 +21,8 @@
 /* A bound socket keeps the port ours until all ports are chosen. 0 = any. The descriptor, or a negative errno. */
 static int port_take(uint16_t want, uint16_t *got)
 {
-	struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(want), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct sockaddr_in a = {
+		.sin_family = AF_INET, .sin_port = htons(want), .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(a);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1, rc = 0;
 
@@ -103,10 +104,12 @@ static int ini_write(const struct volume *v)
 	int rc = out ? 0 : -ENOMEM;
 
 	if (out) {
-		fputs("# The stores of this volume when nothing else is configured. Written by qsfs up.\n", out);
+		fputs("# The stores of this volume when nothing else is configured. Written by qsfs up.\n",
+		      out);
 		for (size_t i = 0; i < v->store_count; i++)
-			fprintf(out, "\n[%s.%s]\nport = %u\npassword = %s\n", v->stores[i].is_meta ? "metadata" : "store",
-				v->stores[i].id, v->stores[i].port, v->stores[i].password);
+			fprintf(out, "\n[%s.%s]\nport = %u\npassword = %s\n",
+				v->stores[i].is_meta ? "metadata" : "store", v->stores[i].id,
+				v->stores[i].port, v->stores[i].password);
 		if (fclose(out) != 0)
 			rc = -ENOMEM;
 	}

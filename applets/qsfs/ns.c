@@ -22,7 +22,8 @@ const struct opt ns_options[] = {
 	OPT_STR(struct ns_conf, socket, 's', "socket", "PATH", NULL, "unix socket of the zdb"),
 	OPT_STR(struct ns_conf, host, 'H', "host", "HOST", "127.0.0.1", "its address, without --socket"),
 	OPT_INT(struct ns_conf, port, 'p', "port", "PORT", "9900", 1, 65535, "its port"),
-	OPT_STR(struct ns_conf, temp_password, 0, "temp-password", "WORD", "hello", "password of the scratch namespace, as zdbfs expects it"),
+	OPT_STR(struct ns_conf, temp_password, 0, "temp-password", "WORD", "hello",
+		"password of the scratch namespace, as zdbfs expects it"),
 	OPT_END,
 };
 

@@ -73,8 +73,8 @@ static int plan_backend(struct plan *p, const struct volume *v, const struct vol
 	u = unit_add(p, name, 20);
 	rc = words_set(u->words,
 		       "%s/zdb" W "--listen" W "127.0.0.1" W "--port" W "%u" W "--mode" W "%s" W "--data" W
-		       "%s/%s/data" W "--index" W "%s/%s/index" W "--protect" W "--admin-file" W "%s/%s/admin" W
-		       "--fsync" W "everysec",
+		       "%s/%s/data" W "--index" W "%s/%s/index" W "--protect" W "--admin-file" W
+		       "%s/%s/admin" W "--fsync" W "everysec",
 		       v->bin, s->port, s->is_meta ? "user" : "seq", v->backends, s->id, v->backends, s->id,
 		       v->backends, s->id);
 	if (!rc)
@@ -97,7 +97,9 @@ static int plan_init(struct plan *p, const struct volume *v)
 
 	u->oneshot = true;
 	unit_after_all(p, u);
-	return words_set(u->words, "%s/zstor" W "--log_file" W "%s/init.log" W "-c" W "%s/zstor.toml" W "init" W "--new",
+	return words_set(u->words,
+			 "%s/zstor" W "--log_file" W "%s/init.log" W "-c" W "%s/zstor.toml" W "init" W
+			 "--new",
 			 v->bin, v->log, v->etc);
 }
 
@@ -107,7 +109,8 @@ static int plan_zstor(struct plan *p, const struct volume *v)
 	int rc;
 
 	unit_after_all(p, u);
-	rc = words_set(u->words, "%s/zstor" W "--log_file" W "%s/zstor.log" W "-c" W "%s/zstor.toml" W "monitor",
+	rc = words_set(u->words,
+		       "%s/zstor" W "--log_file" W "%s/zstor.log" W "-c" W "%s/zstor.toml" W "monitor",
 		       v->bin, v->log, v->etc);
 	if (!rc)
 		rc = words_set(u->test, "%s/qsfs" W "probe" W "%s/zstor.sock", v->bin, v->run);
@@ -129,11 +132,11 @@ static int plan_zdb(struct plan *p, const struct volume *v)
 
 	unit_after(u, "wait_hooks");
 	rc = words_set(u->words,
-		       "%s/zdb" W "--mode" W "seq" W "--socket" W "%s/zdb.sock" W "--data" W "%s/data" W "--index" W
-		       "%s/index" W "--hook" W "%s/hook" W "--spool" W "%s/spool" W "--datasize" W "%llu" W
-		       "--rotate" W "%llu",
-		       v->bin, v->run, v->front, v->front, v->bin, v->front, (unsigned long long)v->segment_bytes,
-		       (unsigned long long)(v->rotate_ms / 1000));
+		       "%s/zdb" W "--mode" W "seq" W "--socket" W "%s/zdb.sock" W "--data" W "%s/data" W
+		       "--index" W "%s/index" W "--hook" W "%s/hook" W "--spool" W "%s/spool" W "--datasize" W
+		       "%llu" W "--rotate" W "%llu",
+		       v->bin, v->run, v->front, v->front, v->bin, v->front,
+		       (unsigned long long)v->segment_bytes, (unsigned long long)(v->rotate_ms / 1000));
 	if (!rc)
 		rc = words_set(u->test, "%s/zdb" W "ping" W "-s" W "%s/zdb.sock", v->bin, v->run);
 	return rc;
@@ -158,8 +161,8 @@ static int plan_zdbfs(struct plan *p, const struct volume *v)
 	rc = words_set(u->words,
 		       "%s/zdbfs" W "-o" W "unix=%s/zdb.sock" W "-o" W "ctl=%s/zdbfs.sock" W "-o" W
 		       "auto_unmount,size=%llu%s" W "%s",
-		       v->bin, v->run, v->run, (unsigned long long)v->size_bytes, v->allow_other ? ",allow_other" : "",
-		       v->mount);
+		       v->bin, v->run, v->run, (unsigned long long)v->size_bytes,
+		       v->allow_other ? ",allow_other" : "", v->mount);
 	if (!rc)
 		rc = words_set(u->test, "%s/qsfs" W "probe" W "--mount" W "%s", v->bin, v->mount);
 	return rc;

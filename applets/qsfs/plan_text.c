@@ -96,7 +96,8 @@ static void put_groups(const struct volume *v, bool hide, FILE *out)
 			continue;
 		fputs("\n[[groups]]\n", out);
 		for (size_t j = i; j < v->store_count; j++) {
-			if (v->stores[j].is_meta || done[j] || strcmp(v->stores[i].group, v->stores[j].group) != 0)
+			if (v->stores[j].is_meta || done[j] ||
+			    strcmp(v->stores[i].group, v->stores[j].group) != 0)
 				continue;
 			done[j] = true;
 			put_store(&v->stores[j], "groups.backends", hide, out);
@@ -109,7 +110,8 @@ void plan_text_zstor(const struct volume *v, bool hide, FILE *out)
 	fputs("# Written by qsfs up at every start: changes here are lost.\n", out);
 	fputs("format = \"native\"\n", out);
 	fprintf(out, "minimal_shards = %u\nexpected_shards = %u\n", v->data_shards, volume_shards(v));
-	fprintf(out, "redundant_groups = %u\nredundant_nodes = %u\n", v->redundant_groups, v->redundant_nodes);
+	fprintf(out, "redundant_groups = %u\nredundant_nodes = %u\n", v->redundant_groups,
+		v->redundant_nodes);
 	put_path(out, "socket", v->run, "zstor.sock");
 	put_path(out, "pid_file", v->run, "zstor.pid");
 	put_path(out, "state", v->front, "");
@@ -122,7 +124,8 @@ void plan_text_zstor(const struct volume *v, bool hide, FILE *out)
 		fprintf(out, "max_zdb_data_dir_size = %llu\n", (unsigned long long)v->cache_mib);
 	fprintf(out, "rpo = \"%llums\"\n", (unsigned long long)v->rpo_ms);
 	fputs("\n[compression]\nalgorithm = \"zstd\"\n", out);
-	fprintf(out, "\n[meta]\ntype = \"zdb\"\n\n[meta.config]\nprefix = \"qsfs\"\nmeta_data = %u\n", v->meta_data);
+	fprintf(out, "\n[meta]\ntype = \"zdb\"\n\n[meta.config]\nprefix = \"qsfs\"\nmeta_data = %u\n",
+		v->meta_data);
 	for (size_t i = 0; i < v->store_count; i++) {
 		if (v->stores[i].is_meta)
 			put_store(&v->stores[i], "meta.config.backends", hide, out);

@@ -30,7 +30,8 @@ int preflight_host(void)
 		if (fd >= 0) {
 			close(fd);
 		} else {
-			log_err("cannot open /dev/fuse: %s: load the fuse module, or give the container the device",
+			log_err("cannot open /dev/fuse: %s: load the fuse module, or give the container the "
+				"device",
 				err_str(errno));
 			rc = EXIT_FAILED;
 		}
@@ -45,7 +46,8 @@ int preflight_state(const struct volume *v)
 	if (rc < 0)
 		return log_code(rc, "cannot tell on what %s lies", v->data), EXIT_FAILED;
 	if (rc) {
-		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait for itself",
+		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait "
+			"for itself",
 			v->data);
 		return EXIT_FAILED;
 	}
@@ -149,7 +151,8 @@ static int mount_usable(const struct volume *v)
 		return EXIT_FAILED;
 	}
 	if (file_list(v->mount, count_entry, NULL) == 1) {
-		log_err("cannot mount at %s: the directory is not empty and its content would be hidden", v->mount);
+		log_err("cannot mount at %s: the directory is not empty and its content would be hidden",
+			v->mount);
 		return EXIT_FAILED;
 	}
 	return EXIT_DONE;
@@ -170,7 +173,8 @@ int preflight_mount(const struct volume *v)
 	if (rc < 0)
 		return log_code(rc, "cannot read /proc/self/mountinfo"), EXIT_FAILED;
 	if (rc > 0 && mount_clear_stale(v->mount, type) != 0) {
-		log_err("cannot mount at %s: it is busy, a %s is mounted there: umount it, or choose another --mount",
+		log_err("cannot mount at %s: it is busy, a %s is mounted there: umount it, or choose another "
+			"--mount",
 			v->mount, type);
 		return EXIT_FAILED;
 	}

@@ -27,7 +27,8 @@ static int probe_mount(const char *path)
 	char type[64];
 	struct stat st;
 
-	if (mount_type(path, type, sizeof(type)) != 1 || strcmp(type, "fuse.zdbfs") != 0 || stat(path, &st) != 0)
+	if (mount_type(path, type, sizeof(type)) != 1 || strcmp(type, "fuse.zdbfs") != 0 ||
+	    stat(path, &st) != 0)
 		return EXIT_AGAIN;
 	return EXIT_DONE;
 }

@@ -11,13 +11,33 @@
 #include "core/crypto/crypto.h"
 
 static const struct verb qsfs_verbs[] = {
-	{.name = "up", .summary = "mount a volume, making it when there is none", .options = up_options, .main = up_main},
-	{.name = "down", .summary = "stop a volume in order: nothing accepted is lost", .options = down_options, .main = down_main},
-	{.name = "status", .summary = "services, stores, what is not safe yet, recovery point", .options = status_options, .main = status_main},
+	{.name = "up",
+	 .summary = "mount a volume, making it when there is none",
+	 .options = up_options,
+	 .main = up_main},
+	{.name = "down",
+	 .summary = "stop a volume in order: nothing accepted is lost",
+	 .options = down_options,
+	 .main = down_main},
+	{.name = "status",
+	 .summary = "services, stores, what is not safe yet, recovery point",
+	 .options = status_options,
+	 .main = status_main},
 	{.name = "sync", .summary = "make a recovery point now", .options = sync_options, .main = sync_main},
-	{.name = "evict", .summary = "free local space: drop closed segments that are proved to be stored", .options = evict_options, .main = evict_main},
-	{.name = "ns", .summary = "make the namespaces that zdbfs needs", .options = ns_options, .main = ns_main},
-	{.name = "probe", .summary = "readiness of a socket or a mount, for units", .usage = "[SOCKET...]", .options = probe_options, .main = probe_main, .hidden = true},
+	{.name = "evict",
+	 .summary = "free local space: drop closed segments that are proved to be stored",
+	 .options = evict_options,
+	 .main = evict_main},
+	{.name = "ns",
+	 .summary = "make the namespaces that zdbfs needs",
+	 .options = ns_options,
+	 .main = ns_main},
+	{.name = "probe",
+	 .summary = "readiness of a socket or a mount, for units",
+	 .usage = "[SOCKET...]",
+	 .options = probe_options,
+	 .main = probe_main,
+	 .hidden = true},
 	{.name = NULL},
 };
 
@@ -49,7 +69,8 @@ APPLET_REGISTER(qsfs) = {
 	       "    DIR/backends           the stores of a volume without configuration\n"
 	       "\n"
 	       "## EXIT STATUS\n"
-	       "    0 done   1 failed   2 usage or configuration   4 degraded, everything is readable   5 the volume is up already\n"
+	       "    0 done   1 failed   2 usage or configuration   4 degraded, everything is readable   5 "
+	       "the volume is up already\n"
 	       "    6 key missing or wrong   7 not found, not up   75 try again later\n"
 	       "\n"
 	       "## EXAMPLES\n"

@@ -15,7 +15,8 @@ void quote_string(FILE *out, const char *s)
 
 void quote_word(FILE *out, const char *word)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%";
+	static const char plain[] =
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_=+,./:@%";
 
 	if (*word && strspn(word, plain) == strlen(word)) {
 		fputs(word, out);

@@ -61,7 +61,8 @@ static int read_answer(int fd, struct buf *in)
 }
 
 /* Sends a line; *doc is the answer, the caller's to free, and its "body" is returned when the state is "ok". */
-static int call(const char *socket, const char *line, yyjson_doc **doc, yyjson_val **body, struct err_text *err)
+static int call(const char *socket, const char *line, yyjson_doc **doc, yyjson_val **body,
+		struct err_text *err)
 {
 	struct buf in;
 	yyjson_val *root;
@@ -84,9 +85,11 @@ static int call(const char *socket, const char *line, yyjson_doc **doc, yyjson_v
 		state = yyjson_get_str(yyjson_obj_get(root, "state"));
 		*body = yyjson_obj_get(root, "body");
 		if (!state)
-			rc = err_set(err, -EPROTO, "the supervisor at %s answered something else than JSON", socket);
+			rc = err_set(err, -EPROTO, "the supervisor at %s answered something else than JSON",
+				     socket);
 		else if (strcmp(state, "ok") != 0)
-			rc = err_set(err, -E_PEER, "%s", yyjson_get_str(*body) ? yyjson_get_str(*body) : "refused");
+			rc = err_set(err, -E_PEER, "%s",
+				     yyjson_get_str(*body) ? yyjson_get_str(*body) : "refused");
 	}
 	buf_release(&in);
 	close(fd);
@@ -121,7 +124,8 @@ int services_read(const char *socket, struct services *out, struct err_text *err
 
 	out->count = 0;
 	if (rc == 0) {
-		yyjson_obj_foreach(body, i, n, key, value) {
+		yyjson_obj_foreach(body, i, n, key, value)
+		{
 			if (out->count == SERVICES_MAX)
 				break;
 			str_copy(out->list[out->count].name, sizeof(out->list[0].name), yyjson_get_str(key));

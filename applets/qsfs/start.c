@@ -91,8 +91,8 @@ struct watch {
 /* Codes that a retry does not cure: usage, lock, key, not found. Everything else may be a backend that is late. */
 static bool is_final(const char *name, int code)
 {
-	return strcmp(name, "init") == 0 || strcmp(name, "ns") == 0 || code == EXIT_USAGE || code == EXIT_LOCKED ||
-	       code == EXIT_KEY || code == EXIT_NOT_FOUND;
+	return strcmp(name, "init") == 0 || strcmp(name, "ns") == 0 || code == EXIT_USAGE ||
+	       code == EXIT_LOCKED || code == EXIT_KEY || code == EXIT_NOT_FOUND;
 }
 
 static void look(const struct services *list, struct watch *w)
@@ -107,7 +107,8 @@ static void look(const struct services *list, struct watch *w)
 		w->up += service_is_up(s);
 		if (!service_is_up(s) && !w->waiting[0])
 			str_copy(w->waiting, sizeof(w->waiting), s->name);
-		if (w->code < 0 && ((code > 0 && is_final(s->name, code)) || strcmp(s->state, "Failure") == 0)) {
+		if (w->code < 0 &&
+		    ((code > 0 && is_final(s->name, code)) || strcmp(s->state, "Failure") == 0)) {
 			w->code = code > 0 ? code : EXIT_FAILED;
 			str_copy(w->failed, sizeof(w->failed), s->name);
 		}
@@ -137,8 +138,8 @@ int start_wait(struct start *s, uint64_t quiet_ms)
 	while (rc < 0) {
 		if (services_read(socket, list, NULL) == 0 && list->count > 0) {
 			look(list, &w);
-			str_fmt(progress, sizeof(progress), "%zu of %zu services are up, waiting for %s", w.up, w.want,
-				w.waiting);
+			str_fmt(progress, sizeof(progress), "%zu of %zu services are up, waiting for %s",
+				w.up, w.want, w.waiting);
 			if (services_find(list, "init") && service_is_up(services_find(list, "init")))
 				s->created = true;
 		}

@@ -40,20 +40,24 @@ int state_judge(const struct volume *v, bool want_new, enum state_found *found)
 	if (creating) {
 		*found = STATE_CREATING;
 	} else if (v->embedded && keys && !stores) {
-		log_err("cannot find the stores of this volume below %s: put them back, or point --data at the directory that "
+		log_err("cannot find the stores of this volume below %s: put them back, or point --data at "
+			"the directory that "
 			"holds them",
 			v->backends);
 		rc = EXIT_NOT_FOUND;
 	} else if (v->embedded && !keys && stores) {
-		log_err("cannot open the volume in %s: its key %s/volume.key is missing: put the saved key file back", v->data,
-			v->keys);
+		log_err("cannot open the volume in %s: its key %s/volume.key is missing: put the saved key "
+			"file back",
+			v->data, v->keys);
 		rc = EXIT_KEY;
 	} else if (!keys && has(v->front, "index")) {
-		log_err("cannot open the front end in %s: its key %s/volume.key is missing: put the saved key file back",
+		log_err("cannot open the front end in %s: its key %s/volume.key is missing: put the saved "
+			"key file back",
 			v->front, v->keys);
 		rc = EXIT_KEY;
 	} else if (!v->embedded && !keys && !want_new) {
-		log_err("there is no key %s/volume.key: put the saved key file there, or say --new to make a new volume",
+		log_err("there is no key %s/volume.key: put the saved key file there, or say --new to make a "
+			"new volume",
 			v->keys);
 		rc = EXIT_KEY;
 	} else if (keys && want_new) {

@@ -109,7 +109,8 @@ static void add_service_status(struct status *s, const char *name)
 	str_fmt(socket, sizeof(socket), "%s/%s.sock", s->v->run, name);
 	rc = ctl_call(socket, "{\"cmd\":\"status\"}", ASK_MS, take_line, &t, &err);
 	if (rc < 0) {
-		str_fmt(text, sizeof(text), "%s does not answer: %s", name, err.text[0] ? err.text : err_str(rc));
+		str_fmt(text, sizeof(text), "%s does not answer: %s", name,
+			err.text[0] ? err.text : err_str(rc));
 		reason_add(s, text);
 	} else if (rc != 0) {
 		s->code = EXIT_DEGRADED;

@@ -72,14 +72,16 @@ static void text_owed(yyjson_mut_val *owed, FILE *out)
 	if (num_of(owed, "files") == 0)
 		fputs("owed       nothing\n", out);
 	else
-		fprintf(out, "owed       %llu files, %s, oldest %s\n", (unsigned long long)num_of(owed, "files"),
+		fprintf(out, "owed       %llu files, %s, oldest %s\n",
+			(unsigned long long)num_of(owed, "files"),
 			str_size(bytes, sizeof(bytes), num_of(owed, "bytes")),
 			str_duration(age, sizeof(age), num_of(owed, "age_s") * 1000));
 }
 
 void status_text(yyjson_mut_val *root, FILE *out)
 {
-	yyjson_mut_val *volume = yyjson_mut_obj_get(root, "volume"), *zstor = yyjson_mut_obj_get(root, "zstor"), *item;
+	yyjson_mut_val *volume = yyjson_mut_obj_get(root, "volume"),
+		       *zstor = yyjson_mut_obj_get(root, "zstor"), *item;
 	size_t i, n;
 
 	fprintf(out, "volume     %s, %s\n", str_of(volume, "data"), str_of(root, "state"));

@@ -20,13 +20,15 @@ static const struct schema_row store_rows[] = {
 	SCHEMA_U64(struct store_conf, port, "port", "0", 0, 65535, 0, "loopback port of an embedded store"),
 	SCHEMA_STR(struct store_conf, ns, "namespace", "", 0, "namespace on the server"),
 	SCHEMA_STR(struct store_conf, password, "password", "", SCHEMA_SECRET, "password of the namespace"),
-	SCHEMA_STR(struct store_conf, password_file, "password_file", "", 0, "file (0600) that holds it instead"),
+	SCHEMA_STR(struct store_conf, password_file, "password_file", "", 0,
+		   "file (0600) that holds it instead"),
 	SCHEMA_STR(struct store_conf, group, "group", "", 0, "stores that may fail together share it"),
 	SCHEMA_END,
 };
 
 /* The first line of the file. */
-static int password_read(const struct cfg_node *node, const char *path, struct volume_store *s, struct err_text *err)
+static int password_read(const struct cfg_node *node, const char *path, struct volume_store *s,
+			 struct err_text *err)
 {
 	char *text = NULL;
 	size_t len = 0;

@@ -27,15 +27,18 @@ struct sync_conf {
 const struct opt sync_options[] = {
 	OPT_STR(struct sync_conf, config, 'c', "config", "FILE", NULL, "configuration of the volume"),
 	OPT_STR(struct sync_conf, data, 'd', "data", "DIR", NULL, "directory of the volume's state"),
-	OPT_FLAG(struct sync_conf, wait, 'w', "wait", "return when everything written before survives the loss of the node"),
-	OPT_MS(struct sync_conf, timeout_ms, 't', "timeout", "TIME", "5m", 1000, 2147483647, "how long the stores may be silent"),
+	OPT_FLAG(struct sync_conf, wait, 'w', "wait",
+		 "return when everything written before survives the loss of the node"),
+	OPT_MS(struct sync_conf, timeout_ms, 't', "timeout", "TIME", "5m", 1000, 2147483647,
+	       "how long the stores may be silent"),
 	OPT_END,
 };
 
 const struct opt evict_options[] = {
 	OPT_STR(struct sync_conf, config, 'c', "config", "FILE", NULL, "configuration of the volume"),
 	OPT_STR(struct sync_conf, data, 'd', "data", "DIR", NULL, "directory of the volume's state"),
-	OPT_MS(struct sync_conf, timeout_ms, 't', "timeout", "TIME", "5m", 1000, 2147483647, "how long zstor may be silent"),
+	OPT_MS(struct sync_conf, timeout_ms, 't', "timeout", "TIME", "5m", 1000, 2147483647,
+	       "how long zstor may be silent"),
 	OPT_END,
 };
 
@@ -82,7 +85,8 @@ static int run_sync(const struct volume *v, const struct sync_conf *c)
 	if (code == EXIT_DONE)
 		code = ask(v, "zdbfs", "{\"cmd\":\"flush\"}", c->timeout_ms, NULL, "flush the file system");
 	if (code == EXIT_DONE)
-		code = ask(v, "zstor", c->wait ? "{\"cmd\":\"sync\",\"wait\":true}" : "{\"cmd\":\"sync\",\"wait\":false}",
+		code = ask(v, "zstor",
+			   c->wait ? "{\"cmd\":\"sync\",\"wait\":true}" : "{\"cmd\":\"sync\",\"wait\":false}",
 			   c->timeout_ms, show_line, "make a recovery point");
 	return code;
 }
@@ -117,7 +121,8 @@ static int with_volume(const struct applet *self, const struct verb *verb, int a
 		return code;
 	code = volume_load(&v, c.config, c.data, NULL);
 	if (code == EXIT_DONE && state_is_up(&v, &pid) != 1) {
-		log_err("cannot %s: the volume in %s is not up: qsfs up --data %s", verb->name, v.data, v.data);
+		log_err("cannot %s: the volume in %s is not up: qsfs up --data %s", verb->name, v.data,
+			v.data);
 		code = EXIT_NOT_FOUND;
 	}
 	if (code == EXIT_DONE)

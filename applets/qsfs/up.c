@@ -27,13 +27,20 @@ struct up_conf {
 };
 
 const struct opt up_options[] = {
-	OPT_STR(struct up_conf, config, 'c', "config", "FILE", NULL, "configuration of the volume (default: /etc/qsfs.ini when it exists, else stores of our own below DIR)"),
-	OPT_STR(struct up_conf, data, 'd', "data", "DIR", NULL, "directory of the volume's state (default: /var/lib/qsfs)"),
+	OPT_STR(struct up_conf, config, 'c', "config", "FILE", NULL,
+		"configuration of the volume (default: /etc/qsfs.ini when it exists, else stores of our own "
+		"below DIR)"),
+	OPT_STR(struct up_conf, data, 'd', "data", "DIR", NULL,
+		"directory of the volume's state (default: /var/lib/qsfs)"),
 	OPT_STR(struct up_conf, mount, 'm', "mount", "DIR", NULL, "where to mount it (default: DIR/mnt)"),
-	OPT_FLAG(struct up_conf, foreground, 'f', "foreground", "stay until Ctrl-C, which drains and stops the volume"),
-	OPT_FLAG(struct up_conf, dry_run, 'n', "dry-run", "print the derived configuration and start nothing"),
-	OPT_FLAG(struct up_conf, want_new, 0, "new", "make a new volume on the configured stores, which must be empty"),
-	OPT_MS(struct up_conf, timeout_ms, 't', "timeout", "TIME", "5m", 1000, 0, "how long a start without any progress may take"),
+	OPT_FLAG(struct up_conf, foreground, 'f', "foreground",
+		 "stay until Ctrl-C, which drains and stops the volume"),
+	OPT_FLAG(struct up_conf, dry_run, 'n', "dry-run",
+		 "print the derived configuration and start nothing"),
+	OPT_FLAG(struct up_conf, want_new, 0, "new",
+		 "make a new volume on the configured stores, which must be empty"),
+	OPT_MS(struct up_conf, timeout_ms, 't', "timeout", "TIME", "5m", 1000, 0,
+	       "how long a start without any progress may take"),
 	OPT_END,
 };
 

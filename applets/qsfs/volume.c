@@ -35,18 +35,24 @@ static const struct schema_row volume_rows[] = {
 	SCHEMA_SIZE(struct volume_conf, size, "volume.size", "1T", 1 << 20, 0, 0, "size that df shows"),
 	SCHEMA_SIZE(struct volume_conf, cache, "volume.cache", "0", 0, 0, 0,
 		    "closed segments are evicted above this; 0: only on request"),
-	SCHEMA_SIZE(struct volume_conf, segment, "volume.segment", "64M", 524288, 4294967294, 0, "size of a segment"),
-	SCHEMA_BOOL(struct volume_conf, allow_other, "volume.allow_other", "yes", 0, "other users may use the mount"),
-	SCHEMA_U64(struct volume_conf, data_shards, "coding.data", "4", 1, 31, 0, "shards that are enough to read"),
-	SCHEMA_U64(struct volume_conf, parity_shards, "coding.parity", "2", 1, 31, 0, "shards that may be lost"),
+	SCHEMA_SIZE(struct volume_conf, segment, "volume.segment", "64M", 524288, 4294967294, 0,
+		    "size of a segment"),
+	SCHEMA_BOOL(struct volume_conf, allow_other, "volume.allow_other", "yes", 0,
+		    "other users may use the mount"),
+	SCHEMA_U64(struct volume_conf, data_shards, "coding.data", "4", 1, 31, 0,
+		   "shards that are enough to read"),
+	SCHEMA_U64(struct volume_conf, parity_shards, "coding.parity", "2", 1, 31, 0,
+		   "shards that may be lost"),
 	SCHEMA_U64(struct volume_conf, meta_data, "coding.metadata", "2", 1, 31, 0,
 		   "metadata stores that are enough to read"),
 	SCHEMA_U64(struct volume_conf, redundant_groups, "coding.redundant_groups", "0", 0, 31, 0,
 		   "groups that may be lost as a whole"),
 	SCHEMA_U64(struct volume_conf, redundant_nodes, "coding.redundant_nodes", "0", 0, 31, 0,
 		   "further stores of each group that may be lost"),
-	SCHEMA_MS(struct volume_conf, rpo, "safety.rpo", "60s", 1000, 86400000, 0, "what a lost node may lose"),
-	SCHEMA_MS(struct volume_conf, rotate, "safety.rotate", "1h", 1000, 0, 0, "a segment is closed after this"),
+	SCHEMA_MS(struct volume_conf, rpo, "safety.rpo", "60s", 1000, 86400000, 0,
+		  "what a lost node may lose"),
+	SCHEMA_MS(struct volume_conf, rotate, "safety.rotate", "1h", 1000, 0, 0,
+		  "a segment is closed after this"),
 	SCHEMA_MS(struct volume_conf, drain, "safety.drain", "2m", 1000, 86400000, 0,
 		  "how long a stop may wait for uploads"),
 	SCHEMA_KNOWN("store", 0, "data stores, one section each"),
@@ -115,7 +121,9 @@ static int paths_derive(struct volume *v)
 		char *dst;
 		const char *dir, *name;
 	} p[] = {
-		{v->front, v->data, "front"},	{v->log, v->front, "log"}, {v->backends, v->data, "backends"},
+		{v->front, v->data, "front"},
+		{v->log, v->front, "log"},
+		{v->backends, v->data, "backends"},
 		{v->lock, v->data, "lock"},
 	};
 	ssize_t n;
@@ -153,19 +161,22 @@ static int coding_check(const struct volume *v, const char *where)
 		return log_code(-E_CONFIG, "%s: coding: %u+%u shards are more than 32", where, v->data_shards,
 				v->parity_shards);
 	if (stores < n)
-		return log_code(-E_CONFIG, "%s: coding: %u+%u shards need %u stores, %zu are configured", where,
-				v->data_shards, v->parity_shards, n, stores);
+		return log_code(-E_CONFIG, "%s: coding: %u+%u shards need %u stores, %zu are configured",
+				where, v->data_shards, v->parity_shards, n, stores);
 	if (metas < v->meta_data + 1u || metas > 32)
-		return log_code(-E_CONFIG, "%s: coding: metadata = %u needs %u to 32 metadata stores, %zu are configured",
-				where, v->meta_data, v->meta_data + 1, metas);
+		return log_code(
+			-E_CONFIG,
+			"%s: coding: metadata = %u needs %u to 32 metadata stores, %zu are configured", where,
+			v->meta_data, v->meta_data + 1, metas);
 	for (size_t i = 0; i < v->store_count; i++) {
 		for (size_t j = 0; j < i; j++) {
 			if (strcmp(v->stores[i].id, v->stores[j].id) == 0)
-				return log_code(-E_CONFIG, "%s: two stores are called %s", where, v->stores[i].id);
+				return log_code(-E_CONFIG, "%s: two stores are called %s", where,
+						v->stores[i].id);
 			if (!v->embedded && strcmp(v->stores[i].address, v->stores[j].address) == 0 &&
 			    strcmp(v->stores[i].ns, v->stores[j].ns) == 0)
-				return log_code(-E_CONFIG, "%s: %s and %s are the same store", where, v->stores[i].id,
-						v->stores[j].id);
+				return log_code(-E_CONFIG, "%s: %s and %s are the same store", where,
+						v->stores[i].id, v->stores[j].id);
 		}
 	}
 	return 0;
@@ -205,8 +216,9 @@ static int conf_is_private(const struct volume *v)
 	for (size_t i = 0; i < v->store_count; i++)
 		has_password |= v->stores[i].password[0] != 0;
 	if (has_password && stat(v->config, &st) == 0 && (st.st_mode & 077))
-		return log_code(-E_CONFIG, "%s: holds or names passwords but others may read it: chmod 600 %s", v->config,
-				v->config);
+		return log_code(-E_CONFIG,
+				"%s: holds or names passwords but others may read it: chmod 600 %s",
+				v->config, v->config);
 	return 0;
 }
 

@@ -39,11 +39,11 @@ struct volume {
 	char mount[VOLUME_PATH];  /* absolute */
 	char config[VOLUME_PATH]; /* INI file it came from, "" = embedded */
 	char front[VOLUME_PATH];  /* DIR/front */
-	char run[VOLUME_PATH];	  /* sockets: DIR/front/run, or below /run/qsfs when that is too long for a socket */
-	char etc[VOLUME_PATH];	  /* derived configuration: run/etc */
-	char bin[VOLUME_PATH];	  /* links named after the applets: run/bin */
-	char log[VOLUME_PATH];	  /* DIR/front/log */
-	char keys[VOLUME_PATH];	  /* directory of the keys */
+	char run[VOLUME_PATH]; /* sockets: DIR/front/run, or below /run/qsfs when that is too long for a socket */
+	char etc[VOLUME_PATH];	/* derived configuration: run/etc */
+	char bin[VOLUME_PATH];	/* links named after the applets: run/bin */
+	char log[VOLUME_PATH];	/* DIR/front/log */
+	char keys[VOLUME_PATH]; /* directory of the keys */
 	char backends[VOLUME_PATH];
 	char lock[VOLUME_PATH];
 	char exe[VOLUME_PATH]; /* this binary */
@@ -55,8 +55,8 @@ struct volume {
 	uint64_t rpo_ms, rotate_ms;
 	uint64_t drain_ms; /* how long a stop may wait for uploads */
 	uint64_t segment_bytes;
-	uint64_t size_bytes;	/* what statfs shows */
-	uint64_t cache_mib;	/* local segments are evicted above this; 0 = only on request */
+	uint64_t size_bytes; /* what statfs shows */
+	uint64_t cache_mib;  /* local segments are evicted above this; 0 = only on request */
 	bool allow_other;
 
 	struct volume_store stores[VOLUME_STORES_MAX];

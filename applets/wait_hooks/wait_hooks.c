@@ -98,8 +98,9 @@ static void pause_step(const struct waiting *w)
 }
 
 /*
- * True when a drain has succeeded and, looked at after it, no hook runs and nothing is owed. zstor's word alone is not
- * enough (a hook may have written since), nor is an empty spool (the last recovery point is not in it).
+ * Over when a drain has succeeded and, looked at after it, no hook runs and nothing is owed. zstor's word alone is not
+ * enough (a hook may have written since), nor is an empty spool (the last recovery point is not in it). Pieces for
+ * metadata stores that are away are no reason to wait (enough others have theirs), nor is what can never succeed.
  */
 static int wait_for_nothing(struct waiting *w)
 {
@@ -116,8 +117,12 @@ static int wait_for_nothing(struct waiting *w)
 			log_err("cannot read the spool %s: %s", w->where.spool, err_str(rc));
 			return EXIT_FAILED;
 		}
-		if (code == EXIT_DONE && !st.hooks && st.files == 0)
+		if (code == EXIT_DONE && !st.hooks && st.files <= st.pieces + st.parked)
 			break;
+		if (code == EXIT_FAILED) { /* no waiting helps */
+			log_err("zstor cannot store what is owed: %s", err.text);
+			return EXIT_FAILED;
+		}
 		show_owed(w, &st);
 		if (code != EXIT_DONE && err.text[0] && strcmp(said, err.text) != 0) {
 			log_warn("zstor cannot finish yet: %s", err.text);
@@ -135,7 +140,7 @@ static int wait_for_nothing(struct waiting *w)
 			(unsigned long long)st.damaged, w->where.spool);
 		return EXIT_FAILED;
 	}
-	log_info("nothing is owed");
+	log_info("everything is stored");
 	return EXIT_DONE;
 }
 

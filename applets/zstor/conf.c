@@ -25,39 +25,52 @@ struct rows_target {
 };
 
 static const struct schema_row rows[] = {
-	SCHEMA_CHOICE(struct rows_target, c.format, "format", NULL, formats, 0, "object format of new objects"),
-	SCHEMA_U64(struct rows_target, c.k, "minimal_shards", NULL, 1, 31, SCHEMA_REQUIRED, "shards that suffice"),
-	SCHEMA_U64(struct rows_target, c.n, "expected_shards", NULL, 2, 32, SCHEMA_REQUIRED, "shards that are stored"),
-	SCHEMA_U64(struct rows_target, c.redundant_groups, "redundant_groups", "0", 0, 32, 0, "groups that may be lost"),
+	SCHEMA_CHOICE(struct rows_target, c.format, "format", NULL, formats, 0,
+		      "object format of new objects"),
+	SCHEMA_U64(struct rows_target, c.k, "minimal_shards", NULL, 1, 31, SCHEMA_REQUIRED,
+		   "shards that suffice"),
+	SCHEMA_U64(struct rows_target, c.n, "expected_shards", NULL, 2, 32, SCHEMA_REQUIRED,
+		   "shards that are stored"),
+	SCHEMA_U64(struct rows_target, c.redundant_groups, "redundant_groups", "0", 0, 32, 0,
+		   "groups that may be lost"),
 	SCHEMA_U64(struct rows_target, c.redundant_nodes, "redundant_nodes", "0", 0, 32, 0,
 		   "stores that may be lost in each other group"),
-	SCHEMA_STR(struct rows_target, root, "root", NULL, 0, "virtual root of the original; empty or absent"),
+	SCHEMA_STR(struct rows_target, root, "root", NULL, 0,
+		   "virtual root of the original; empty or absent"),
 	SCHEMA_STR(struct rows_target, c.socket, "socket", NULL, 0, "socket of the daemon"),
 	SCHEMA_STR(struct rows_target, c.pid_file, "pid_file", NULL, 0, "where the daemon writes its pid"),
 	SCHEMA_STR(struct rows_target, c.state, "state", NULL, 0, "state directory of the volume"),
 	SCHEMA_STR(struct rows_target, c.keys, "keys", NULL, 0, "key file, mode 0600"),
 	SCHEMA_STR(struct rows_target, c.zdb, "zdb", NULL, 0, "socket or address of the front zdb"),
-	SCHEMA_STR(struct rows_target, zdb_admin_file, "zdb_admin_file", NULL, 0, "file with its admin password"),
-	SCHEMA_STR(struct rows_target, c.data_root, "zdb_data_dir_path", NULL, 0, "data root of the front zdb"),
-	SCHEMA_STR(struct rows_target, c.index_root, "zdb_index_dir_path", NULL, 0, "index root of the front zdb"),
+	SCHEMA_STR(struct rows_target, zdb_admin_file, "zdb_admin_file", NULL, 0,
+		   "file with its admin password"),
+	SCHEMA_STR(struct rows_target, c.data_root, "zdb_data_dir_path", NULL, 0,
+		   "data root of the front zdb"),
+	SCHEMA_STR(struct rows_target, c.index_root, "zdb_index_dir_path", NULL, 0,
+		   "index root of the front zdb"),
 	SCHEMA_U64(struct rows_target, c.max_data_mib, "max_zdb_data_dir_size", "0", 0, 0, 0,
 		   "MiB that the data root may hold before eviction"),
-	SCHEMA_MS(struct rows_target, c.rpo_ms, "rpo", "60s", 1000, 86400000, 0, "age of the newest recovery point"),
+	SCHEMA_MS(struct rows_target, c.rpo_ms, "rpo", "60s", 1000, 86400000, 0,
+		  "age of the newest recovery point"),
 	SCHEMA_KNOWN("rotate", 0, "for the front zdb"),
 	SCHEMA_KNOWN("zdbfs_mountpoint", 0, "statistics"),
 	SCHEMA_KNOWN("prometheus_port", 0, "metrics"),
-	SCHEMA_U64(struct rows_target, c.meta_k, "native.meta_data", "2", 1, 31, 0, "metadata pieces that suffice"),
+	SCHEMA_U64(struct rows_target, c.meta_k, "native.meta_data", "2", 1, 31, 0,
+		   "metadata pieces that suffice"),
 	SCHEMA_U64(struct rows_target, meta_data, "meta.config.meta_data", "0", 0, 31, 0, "the same"),
 	SCHEMA_SIZE(struct rows_target, c.object_memory, "native.object_memory", "32M", 1 << 20, 1 << 30, 0,
 		    "memory of one object in flight"),
-	SCHEMA_U64(struct rows_target, c.upload_workers, "native.upload_workers", "2", 1, 16, 0, "uploads at a time"),
+	SCHEMA_U64(struct rows_target, c.upload_workers, "native.upload_workers", "2", 1, 16, 0,
+		   "uploads at a time"),
 	SCHEMA_STR(struct rows_target, encryption, "encryption.algorithm", "AES", 0, "AES"),
 	SCHEMA_STR(struct rows_target, c.key_hex, "encryption.key", NULL, SCHEMA_SECRET, "64 hex digits"),
 	SCHEMA_STR(struct rows_target, compression, "compression.algorithm", "zstd", 0, "zstd or snappy"),
 	SCHEMA_STR(struct rows_target, meta_type, "meta.type", "zdb", 0, "zdb"),
-	SCHEMA_STR(struct rows_target, c.prefix, "meta.config.prefix", NULL, SCHEMA_REQUIRED, "of the metadata keys"),
+	SCHEMA_STR(struct rows_target, c.prefix, "meta.config.prefix", NULL, SCHEMA_REQUIRED,
+		   "of the metadata keys"),
 	SCHEMA_KNOWN("meta.config.encryption", 0, "required by the original, never used"),
-	SCHEMA_ANY(struct rows_target, meta_backends, "meta.config.backends", SCHEMA_REQUIRED, "metadata stores"),
+	SCHEMA_ANY(struct rows_target, meta_backends, "meta.config.backends", SCHEMA_REQUIRED,
+		   "metadata stores"),
 	SCHEMA_ANY(struct rows_target, groups, "groups", SCHEMA_REQUIRED, "groups of data stores"),
 	SCHEMA_END,
 };
@@ -68,7 +81,8 @@ struct store_row {
 
 static const struct schema_row store_rows[] = {
 	SCHEMA_STR(struct store_row, id, "id", NULL, 0, "stable label"),
-	SCHEMA_STR(struct store_row, address, "address", NULL, SCHEMA_REQUIRED | SCHEMA_NONEMPTY, "host:port or socket"),
+	SCHEMA_STR(struct store_row, address, "address", NULL, SCHEMA_REQUIRED | SCHEMA_NONEMPTY,
+		   "host:port or socket"),
 	SCHEMA_STR(struct store_row, namespace, "namespace", NULL, 0, "of the store"),
 	SCHEMA_STR(struct store_row, password, "password", NULL, SCHEMA_SECRET, "of the namespace"),
 	SCHEMA_END,
@@ -107,7 +121,8 @@ static int read_store(const struct cfg_node *node, bool strict, struct zconf_sto
 	}
 	mem_wipe(&addr, sizeof(addr));
 	schema_release(store_rows, &row);
-	return rc < 0 ? cfg_error(node, err, "not a store's address, namespace or label: %s", err_str(rc)) : 0;
+	return rc < 0 ? cfg_error(node, err, "not a store's address, namespace or label: %s", err_str(rc))
+		      : 0;
 }
 
 static int add_stores(const struct cfg_node *list, bool strict, unsigned group, struct zconf_store **out,
@@ -125,7 +140,8 @@ static int add_stores(const struct cfg_node *list, bool strict, unsigned group, 
 	if (!grown)
 		return -ENOMEM;
 	*out = grown;
-	cfg_each(list, node) {
+	cfg_each(list, node)
+	{
 		struct zconf_store *s = &grown[*count];
 		int rc;
 
@@ -146,15 +162,15 @@ static int read_groups(struct zconf *c, const struct cfg_node *groups, bool stri
 {
 	if (groups->kind != CFG_LIST || groups->child_count > 256)
 		return cfg_error(groups, err, "must be a list of at most 256 groups");
-	cfg_each(groups, g) {
+	cfg_each(groups, g)
+	{
 		const struct cfg_node *list = cfg_child(g, "backends");
 		int rc;
 
 		if (g->kind != CFG_MAP)
 			return cfg_error(g, err, "must be a table");
-		cfg_each(g, key)
-			if (strcmp(key->key, "backends") != 0)
-				return cfg_error(key, err, "unknown key");
+		cfg_each(g, key) if (strcmp(key->key, "backends") != 0) return cfg_error(key, err,
+											 "unknown key");
 		rc = add_stores(list, strict, c->group_count++, &c->data, &c->data_count, err);
 		if (rc < 0)
 			return rc;
@@ -162,23 +178,26 @@ static int read_groups(struct zconf *c, const struct cfg_node *groups, bool stri
 	return 0;
 }
 
-static int check(const struct zconf *c, const struct rows_target *t, const struct cfg_node *root, struct err_text *err)
+static int check(const struct zconf *c, const struct rows_target *t, const struct cfg_node *root,
+		 struct err_text *err)
 {
 	const struct cfg_node *meta = t->meta_backends;
 
 	if (c->format != 0)
-		return cfg_error(root, err, "format upstream is not built into this version: use format = \"native\"");
+		return cfg_error(root, err,
+				 "format upstream is not built into this version: use format = \"native\"");
 	if (c->k >= c->n)
 		return cfg_error(root, err, "minimal_shards (%llu) must be below expected_shards (%llu)",
 				 (unsigned long long)c->k, (unsigned long long)c->n);
 	if (c->data_count < c->n)
-		return cfg_error(t->groups, err, "%u data stores are configured, expected_shards is %llu", c->data_count,
-				 (unsigned long long)c->n);
+		return cfg_error(t->groups, err, "%u data stores are configured, expected_shards is %llu",
+				 c->data_count, (unsigned long long)c->n);
 	if (c->meta_count < c->meta_k + 1 || c->meta_count > META_MAX)
-		return cfg_error(meta, err, "%u metadata stores are configured, %llu...%d are needed", c->meta_count,
-				 (unsigned long long)c->meta_k + 1, META_MAX);
+		return cfg_error(meta, err, "%u metadata stores are configured, %llu...%d are needed",
+				 c->meta_count, (unsigned long long)c->meta_k + 1, META_MAX);
 	if (t->root && t->root[0])
-		return cfg_error(root, err, "root is not supported with format = \"native\": names are logical");
+		return cfg_error(root, err,
+				 "root is not supported with format = \"native\": names are logical");
 	if (strcmp(t->encryption, "AES") != 0)
 		return cfg_error(root, err, "encryption.algorithm must be AES");
 	if (strcmp(t->meta_type, "zdb") != 0)
@@ -190,7 +209,8 @@ static int check(const struct zconf *c, const struct rows_target *t, const struc
 	for (unsigned i = 0; i < c->data_count; i++)
 		for (unsigned j = 0; j < c->meta_count; j++)
 			if (strcmp(c->data[i].addr.id, c->meta[j].addr.id) == 0)
-				return cfg_error(meta, err, "the store %s is both a data and a metadata store",
+				return cfg_error(meta, err,
+						 "the store %s is both a data and a metadata store",
 						 c->meta[j].addr.id);
 	return 0;
 }
@@ -303,8 +323,8 @@ static void release_stores(struct zconf_store *list, unsigned count)
 
 void zconf_release(struct zconf *c)
 {
-	char *plain[] = {c->path, c->socket, c->pid_file, c->state, c->keys, c->prefix, c->zdb, c->data_root,
-			 c->index_root};
+	char *plain[] = {c->path,   c->socket, c->pid_file,  c->state,	   c->keys,
+			 c->prefix, c->zdb,    c->data_root, c->index_root};
 
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)
 		mem_free(plain[i]);

@@ -18,13 +18,13 @@
 #include "core/coding/crc.h"
 #include "core/spool/where.h"
 
-#define NAMESPACES_MAX	  MANIFEST_NAMESPACES_MAX
-#define DESCRIPTOR_MAX	  (15u + 255u + 255u)
-#define DESCRIPTOR_HEAD	  15u
-#define MARK_BYTES	  44u
-#define MARK_CLEAN	  2u
-#define INDEX_HEAD_BYTES  29u
-#define BUNDLE_LIMIT_MS	  120000u
+#define NAMESPACES_MAX	 MANIFEST_NAMESPACES_MAX
+#define DESCRIPTOR_MAX	 (15u + 255u + 255u)
+#define DESCRIPTOR_HEAD	 15u
+#define MARK_BYTES	 44u
+#define MARK_CLEAN	 2u
+#define INDEX_HEAD_BYTES 29u
+#define BUNDLE_LIMIT_MS	 120000u
 
 /* --------------------------------------------------------------------------------------------------- requests --- */
 
@@ -66,7 +66,8 @@ static void drop_front(struct zstor *z)
 }
 
 /* One request; an error reply becomes -E_PEER with its text. Under front_lock. */
-static int ask(struct zstor *z, redisReply **reply, int argc, const char **argv, const size_t *lens, char *why)
+static int ask(struct zstor *z, redisReply **reply, int argc, const char **argv, const size_t *lens,
+	       char *why)
 {
 	int rc = connect_front(z, why);
 
@@ -91,14 +92,14 @@ static int ask(struct zstor *z, redisReply **reply, int argc, const char **argv,
 
 static bool take_row(const redisReply *row, struct front_cut *c)
 {
-	if (row->type != REDIS_REPLY_ARRAY || row->elements < 6 || row->element[0]->type != REDIS_REPLY_STRING ||
-	    row->element[5]->type != REDIS_REPLY_STRING)
+	if (row->type != REDIS_REPLY_ARRAY || row->elements < 6 ||
+	    row->element[0]->type != REDIS_REPLY_STRING || row->element[5]->type != REDIS_REPLY_STRING)
 		return false;
 	for (int i = 1; i < 5; i++)
 		if (row->element[i]->type != REDIS_REPLY_INTEGER || row->element[i]->integer < 0)
 			return false;
-	if (row->element[2]->integer > UINT32_MAX || row->element[3]->integer > UINT32_MAX || row->element[1]->integer > 1 ||
-	    row->element[5]->len > DESCRIPTOR_MAX ||
+	if (row->element[2]->integer > UINT32_MAX || row->element[3]->integer > UINT32_MAX ||
+	    row->element[1]->integer > 1 || row->element[5]->len > DESCRIPTOR_MAX ||
 	    str_copy_n(c->name, sizeof(c->name), row->element[0]->str, row->element[0]->len) < 0)
 		return false;
 	c->mode = (uint8_t)row->element[1]->integer;
@@ -154,7 +155,8 @@ void front_cuts_release(struct front_cuts *c)
 	*c = (struct front_cuts){0};
 }
 
-int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t content[CONTENT_ID_BYTES], char *why)
+int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t content[CONTENT_ID_BYTES],
+		char *why)
 {
 	char number[16], proof[5 + 2 * CONTENT_ID_BYTES + 1] = "xxh3:";
 	const char *argv[] = {"EVICT", ns, number, proof};
@@ -254,7 +256,8 @@ static int cut_of_mark(const char *dir, const char *name, struct front_cut *c)
 
 	if (rc < 0)
 		return rc == -ENOENT ? -EBUSY : rc;
-	if (len != MARK_BYTES || memcmp(mark, "QSZM", 4) != 0 || get_u32le(mark + 40) != crc_castagnoli(0, mark, 40))
+	if (len != MARK_BYTES || memcmp(mark, "QSZM", 4) != 0 ||
+	    get_u32le(mark + 40) != crc_castagnoli(0, mark, 40))
 		return -EBUSY;
 	if (mark[4] != MARK_CLEAN)
 		return -EBUSY;
@@ -315,7 +318,8 @@ int front_cut_stopped(struct zstor *z, struct front_cuts *out, char *why)
 	if (rc < 0) {
 		front_cuts_release(out);
 		if (rc == -EBUSY)
-			snprintf(why, ZS_WHY, "the front zdb is not reachable, and it has not stopped cleanly");
+			snprintf(why, ZS_WHY,
+				 "the front zdb is not reachable, and it has not stopped cleanly");
 		else
 			snprintf(why, ZS_WHY, "the front zdb is not reachable: %s", err_str(rc));
 	}

@@ -31,11 +31,12 @@ static int temp_file(struct zstor *z)
 
 static void bundle_id(struct obj_id *id, const struct manifest_ns *ns, const struct manifest_bundle *b)
 {
-	(void)obj_id_set(id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), ns->name, ns->name_len);
+	(void)obj_id_set(id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), ns->name,
+			 ns->name_len);
 }
 
-static int fetch(struct zstor *z, struct obj_work *w, const struct manifest_ns *ns, const struct manifest_bundle *b,
-		 struct merge *mg, char *why)
+static int fetch(struct zstor *z, struct obj_work *w, const struct manifest_ns *ns,
+		 const struct manifest_bundle *b, struct merge *mg, char *why)
 {
 	struct obj_file_range range;
 	struct obj_sink sink;
@@ -68,8 +69,8 @@ static int fetch(struct zstor *z, struct obj_work *w, const struct manifest_ns *
 	return 0;
 }
 
-static int replace(struct zstor *z, struct obj_work *w, struct manifest_ns *ns, size_t begin, size_t end, uint64_t size,
-		   struct merge *mg, struct obj_id_list *old, char *why)
+static int replace(struct zstor *z, struct obj_work *w, struct manifest_ns *ns, size_t begin, size_t end,
+		   uint64_t size, struct merge *mg, struct obj_id_list *old, char *why)
 {
 	struct manifest_bundle made = {.first = ns->bundles[begin].first, .last = ns->bundles[end - 1].last};
 	struct obj_file_range range = {.fd = mg->out_fd};
@@ -117,7 +118,8 @@ static int merge_one(struct zstor *z, struct obj_work *w, struct manifest_ns *ns
 	return rc;
 }
 
-int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old, char *why)
+int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old,
+		      char *why)
 {
 	int rc = 0;
 

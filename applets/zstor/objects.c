@@ -15,9 +15,9 @@
 #include "core/base/mem.h"
 #include "core/coding/content_id.h"
 
-#define PLACE_TRIES 3
+#define PLACE_TRIES  3
 #define RECORD_TRIES 3
-#define HASH_CHUNK  (256u << 10)
+#define HASH_CHUNK   (256u << 10)
 
 int id_list_add(struct obj_id_list *l, const struct obj_id *id)
 {
@@ -104,8 +104,8 @@ static int hash_source(const struct obj_source *src, uint8_t out[CONTENT_ID_BYTE
 }
 
 /* Which stores have to be left out at the next try. */
-static void avoid_failed(struct zstor *z, struct obj_store *const *stores, const struct obj_report *rep, uint64_t *avoid,
-			 char *why)
+static void avoid_failed(struct zstor *z, struct obj_store *const *stores, const struct obj_report *rep,
+			 uint64_t *avoid, char *why)
 {
 	for (unsigned i = 0; i < z->conf.n; i++) {
 		const struct zs_store *s = stores[i]->ctx;
@@ -114,12 +114,13 @@ static void avoid_failed(struct zstor *z, struct obj_store *const *stores, const
 		if (!rep->error[i])
 			continue;
 		avoid[index / 64] |= 1ull << (index % 64);
-		snprintf(why, ZS_WHY, "store %s did not take its shard: %s", s->label, err_str(rep->error[i]));
+		snprintf(why, ZS_WHY, "store %s did not take its shard: %s", s->label,
+			 err_str(rep->error[i]));
 	}
 }
 
-static int write_shards(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct obj_source *source,
-			struct record *rec, char *why)
+static int write_shards(struct zstor *z, struct obj_work *w, const struct obj_id *id,
+			const struct obj_source *source, struct record *rec, char *why)
 {
 	struct obj_geometry g = {.k = (unsigned)z->conf.k, .n = (unsigned)z->conf.n};
 	struct obj_store *stores[EC_PIECES_MAX];
@@ -145,8 +146,8 @@ static int write_shards(struct zstor *z, struct obj_work *w, const struct obj_id
 }
 
 /* The record of what was written. When the metadata stores cannot take it the shards are taken back. */
-static int write_record(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct record *rec,
-			uint64_t version_high, char *why)
+static int write_record(struct zstor *z, struct obj_work *w, const struct obj_id *id,
+			const struct record *rec, uint64_t version_high, char *why)
 {
 	struct record_state st = {0};
 	struct obj_report rep = {0};
@@ -179,8 +180,8 @@ int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, con
 	record_init(&old);
 	a = object_find(z, w, id, &old, &st, &code);
 	if (a == OBJ_UNKNOWN) {
-		snprintf(why, ZS_WHY, "the metadata stores cannot say whether it is stored already%s%s", code ? ": " : "",
-			 code ? err_str(code) : "");
+		snprintf(why, ZS_WHY, "the metadata stores cannot say whether it is stored already%s%s",
+			 code ? ": " : "", code ? err_str(code) : "");
 		rc = -EAGAIN;
 		goto out;
 	}
@@ -188,7 +189,8 @@ int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, con
 		rc = hash_source(source, content);
 		if (rc < 0)
 			goto out;
-		is_there = old.priv.size == source->size && memcmp(old.priv.content, content, CONTENT_ID_BYTES) == 0;
+		is_there = old.priv.size == source->size &&
+			   memcmp(old.priv.content, content, CONTENT_ID_BYTES) == 0;
 	}
 	if (is_there) {
 		rc = object_owe_pieces(z, id, &st);

@@ -43,8 +43,7 @@ void owed_free(struct owed_queue *q)
 {
 	if (!q)
 		return;
-	list_each_safe(&q->items, it)
-		free_item(q, container_of(it, struct owed, link));
+	list_each_safe(&q->items, it) free_item(q, container_of(it, struct owed, link));
 	hmap_release(&q->by_seq);
 	mem_free(q);
 }
@@ -123,18 +122,19 @@ int owed_refresh(struct zstor *z, bool force)
 	if (!force && q->is_looked && st.st_mtim.tv_sec == q->spool_mtime.tv_sec &&
 	    st.st_mtim.tv_nsec == q->spool_mtime.tv_nsec)
 		return 0;
-	list_each(&q->items, it)
-		container_of(it, struct owed, link)->seen = false;
+	list_each(&q->items, it) container_of(it, struct owed, link)->seen = false;
 	q->foreign = 0;
 	rc = spool_list(z->spool, look_at, z);
 	if (rc < 0)
 		return rc;
 	q->spool_mtime = st.st_mtim;
 	/* A change within the clock's grain of this look may have been missed: only a second look settles it. */
-	q->is_looked = clock_wall_ns() - ((uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec) >
-		       20000000u;
+	q->is_looked =
+		clock_wall_ns() - ((uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec) >
+		20000000u;
 	/* What is gone from the spool was replaced by a newer put; whoever works on it ends it himself. */
-	list_each_safe(&q->items, it) {
+	list_each_safe(&q->items, it)
+	{
 		struct owed *o = container_of(it, struct owed, link);
 
 		if (!o->seen && o->state != OWED_RUNNING)
@@ -178,7 +178,8 @@ struct owed *owed_take(struct zstor *z, uint64_t *wait_ms)
 	*wait_ms = LOOK_MS;
 	if (z->vol.state != VOL_READY)
 		return NULL;
-	list_each(&z->owed->items, it) {
+	list_each(&z->owed->items, it)
+	{
 		struct owed *o = container_of(it, struct owed, link);
 
 		if (o->state != OWED_WAITING || !is_due(z, o))
@@ -249,8 +250,7 @@ void owed_park(struct zstor *z, struct owed *o, const char *error)
 
 void owed_hurry(struct zstor *z)
 {
-	list_each(&z->owed->items, it)
-		container_of(it, struct owed, link)->next_ms = 0;
+	list_each(&z->owed->items, it) container_of(it, struct owed, link)->next_ms = 0;
 	pthread_cond_broadcast(&z->changed);
 }
 
@@ -274,7 +274,8 @@ void owed_intent(const struct owed *o, struct spool_intent *in)
 
 bool owed_has(struct zstor *z, enum spool_kind kind, const char *ns, uint64_t first)
 {
-	list_each(&z->owed->items, it) {
+	list_each(&z->owed->items, it)
+	{
 		const struct owed *o = container_of(it, struct owed, link);
 
 		if (o->kind == kind && o->first == first && strcmp(o->ns, ns) == 0)
@@ -286,7 +287,8 @@ bool owed_has(struct zstor *z, enum spool_kind kind, const char *ns, uint64_t fi
 void owed_count(struct zstor *z, struct owed_totals *t)
 {
 	memset(t, 0, sizeof(*t));
-	list_each(&z->owed->items, it) {
+	list_each(&z->owed->items, it)
+	{
 		const struct owed *o = container_of(it, struct owed, link);
 
 		if (o->kind == SPOOL_GARBAGE) {

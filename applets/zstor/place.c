@@ -20,7 +20,8 @@ struct group_room {
 	uint32_t tie; /* random order among equals */
 };
 
-bool place_valid(const unsigned *counts, unsigned groups, unsigned k, unsigned groups_lost, unsigned nodes_lost)
+bool place_valid(const unsigned *counts, unsigned groups, unsigned k, unsigned groups_lost,
+		 unsigned nodes_lost)
 {
 	unsigned left[PLACE_GROUPS_MAX], used = 0, sum = 0;
 
@@ -144,8 +145,9 @@ int place_choose(const struct place_node *nodes, unsigned count, unsigned n, uns
 	int rc = 0;
 
 	if (!find_counts(nodes, count, false, n, k, groups_lost, nodes_lost, rnd, ctx, counts))
-		return find_counts(nodes, count, true, n, k, groups_lost, nodes_lost, rnd, ctx, counts) ? -EAGAIN
-													: -EINVAL;
+		return find_counts(nodes, count, true, n, k, groups_lost, nodes_lost, rnd, ctx, counts)
+			       ? -EAGAIN
+			       : -EINVAL;
 	taken = mem_calloc(count, sizeof(*taken));
 	if (!taken)
 		return -ENOMEM;

@@ -21,7 +21,8 @@ struct place_node {
 #define PLACE_GROUPS_MAX 256u
 
 /* Whether counts[groups] is a valid distribution. */
-bool place_valid(const unsigned *counts, unsigned groups, unsigned k, unsigned groups_lost, unsigned nodes_lost);
+bool place_valid(const unsigned *counts, unsigned groups, unsigned k, unsigned groups_lost,
+		 unsigned nodes_lost);
 
 /*
  * Chooses n distinct usable nodes: their indices into out[n], random among valid ones, spread over groups as evenly as

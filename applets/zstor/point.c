@@ -31,10 +31,10 @@ struct point {
 	struct zstor *z;
 	struct obj_work *w;
 	struct front_cuts cuts;
-	struct manifest m;	  /* being made */
-	struct obj_id_list old;	  /* objects that it no longer names */
-	uint64_t seq_at_cut;	  /* descriptors put up to this one are in the cut */
-	uint64_t *bundle_seqs;	  /* intentions of the bundles that it names */
+	struct manifest m;	/* being made */
+	struct obj_id_list old; /* objects that it no longer names */
+	uint64_t seq_at_cut;	/* descriptors put up to this one are in the cut */
+	uint64_t *bundle_seqs;	/* intentions of the bundles that it names */
 	size_t bundle_seqs_count;
 	uint64_t generation;
 	char why[ZS_WHY];
@@ -87,8 +87,9 @@ static bool is_same(const struct front_cut *c, const struct manifest_ns *ns)
 {
 	uint32_t end = ns->tails_count ? manifest_ns_tail_end(ns) : DATA_HEAD_BYTES;
 
-	return ns->closed == c->segment && end == (c->offset < DATA_HEAD_BYTES ? DATA_HEAD_BYTES : c->offset) &&
-	       ns->mode == c->mode && ns->descriptor_len == c->descriptor_len &&
+	return ns->closed == c->segment &&
+	       end == (c->offset < DATA_HEAD_BYTES ? DATA_HEAD_BYTES : c->offset) && ns->mode == c->mode &&
+	       ns->descriptor_len == c->descriptor_len &&
 	       memcmp(ns->descriptor, c->descriptor, c->descriptor_len) == 0;
 }
 
@@ -141,10 +142,12 @@ static uint32_t missing_of(struct point *p, const struct front_cut *c, const cha
 	}
 	if (!missing)
 		return 0;
-	list_each(&p->z->owed->items, it) {
+	list_each(&p->z->owed->items, it)
+	{
 		const struct owed *o = container_of(it, struct owed, link);
 
-		if ((o->kind == SPOOL_SEGMENT || o->kind == SPOOL_BUNDLE) && o->error[0] && strcmp(o->ns, c->name) == 0) {
+		if ((o->kind == SPOOL_SEGMENT || o->kind == SPOOL_BUNDLE) && o->error[0] &&
+		    strcmp(o->ns, c->name) == 0) {
 			*error = o->error;
 			break;
 		}
@@ -186,7 +189,8 @@ static int wait_for_uploads(struct point *p)
 		before = missing;
 		stalled = clock_mono_ms() - progress_ms;
 		if (stalled > STALL_MS || (error && stalled > STALL_ERROR_MS)) {
-			snprintf(p->why, ZS_WHY, "%" PRIu32 " closed segments and bundles are not stored yet%s%s", missing,
+			snprintf(p->why, ZS_WHY,
+				 "%" PRIu32 " closed segments and bundles are not stored yet%s%s", missing,
 				 error ? ": " : "", error ? error : "");
 			rc = -EAGAIN;
 			break;
@@ -206,8 +210,8 @@ static int give_up_tails(struct point *p, struct manifest_ns *ns)
 	for (unsigned i = 0; rc == 0 && i < ns->tails_count; i++) {
 		struct obj_id id;
 
-		rc = obj_id_set(&id, ns->tails[i].generation, OBJ_TAIL, obj_number_tail(ns->closed, ns->tails[i].end),
-				ns->name, ns->name_len);
+		rc = obj_id_set(&id, ns->tails[i].generation, OBJ_TAIL,
+				obj_number_tail(ns->closed, ns->tails[i].end), ns->name, ns->name_len);
 		if (rc == 0)
 			rc = id_list_add(&p->old, &id);
 	}
@@ -270,7 +274,8 @@ static int store_tail(struct point *p, struct manifest_ns *ns, uint32_t start, u
 		return rc;
 	}
 	source = obj_source_file(&range, end - start);
-	rc = obj_id_set(&id, tail.generation, OBJ_TAIL, obj_number_tail(ns->closed, end), ns->name, ns->name_len);
+	rc = obj_id_set(&id, tail.generation, OBJ_TAIL, obj_number_tail(ns->closed, end), ns->name,
+			ns->name_len);
 	if (rc == 0)
 		rc = object_put(p->z, p->w, &id, &source, tail.content, p->why);
 	sys->close(range.fd);
@@ -361,20 +366,23 @@ static void remove_intents(struct point *p)
 	struct zstor *z = p->z;
 
 	pthread_mutex_lock(&z->lock);
-	list_each_safe(&z->owed->items, it) {
+	list_each_safe(&z->owed->items, it)
+	{
 		struct owed *o = container_of(it, struct owed, link);
 		struct spool_intent in;
 		bool is_named = o->kind == SPOOL_DESCRIPTOR && o->seq <= p->seq_at_cut;
 
 		for (size_t i = 0; i < p->bundle_seqs_count && !is_named; i++)
-			is_named = o->kind == SPOOL_BUNDLE && o->state == OWED_STORED && o->seq == p->bundle_seqs[i];
+			is_named = o->kind == SPOOL_BUNDLE && o->state == OWED_STORED &&
+				   o->seq == p->bundle_seqs[i];
 		if (!is_named || o->state == OWED_RUNNING)
 			continue;
 		owed_intent(o, &in);
 		if (spool_remove(z->spool, &in) == 0)
 			owed_done(z, o);
 	}
-	list_each(&z->namespaces, it) {
+	list_each(&z->namespaces, it)
+	{
 		struct zs_ns *ns = container_of(it, struct zs_ns, link);
 		const struct manifest_ns *named = manifest_find(&p->m, ns->name, strlen(ns->name));
 		size_t kept = 0;
@@ -416,7 +424,8 @@ static int publish(struct point *p)
 	if (rc == 0) {
 		(void)obj_id_set(&id, p->m.generation, OBJ_MANIFEST, p->m.sequence % MANIFEST_SLOTS, "", 0);
 		if (object_owe_pieces(z, &id, &st) < 0 || object_discard_record(z, &old, p->m.sequence) < 0)
-			log_warn("a debt or a deletion after recovery point %" PRIu64 " could not be noted", p->m.sequence);
+			log_warn("a debt or a deletion after recovery point %" PRIu64 " could not be noted",
+				 p->m.sequence);
 	}
 	record_release(&old);
 	return rc;
@@ -430,7 +439,9 @@ static void settle_published(struct point *p)
 
 	for (size_t i = 0; i < p->old.count; i++)
 		if (object_discard(z, &p->old.ids[i], p->m.sequence) < 0)
-			log_warn("an object that recovery point %" PRIu64 " no longer names stays on the stores", p->m.sequence);
+			log_warn("an object that recovery point %" PRIu64
+				 " no longer names stays on the stores",
+				 p->m.sequence);
 	pthread_mutex_lock(&z->lock);
 	z->vol.local.sequence = p->m.sequence;
 	z->vol.local.pending = 0;
@@ -439,14 +450,16 @@ static void settle_published(struct point *p)
 	if (rc == 0)
 		rc = volume_save(z);
 	if (rc < 0)
-		log_err("cannot remember recovery point %" PRIu64 " in %s: %s", p->m.sequence, z->dir, err_str(rc));
+		log_err("cannot remember recovery point %" PRIu64 " in %s: %s", p->m.sequence, z->dir,
+			err_str(rc));
 	remove_intents(p);
 	pthread_mutex_lock(&z->lock);
 	manifest_release(&z->vol.last);
 	z->vol.last = p->m;
 	manifest_init(&p->m);
 	pthread_mutex_unlock(&z->lock);
-	log_info("recovery point %" PRIu64 " is published namespaces=%u", z->vol.last.sequence, z->vol.last.count);
+	log_info("recovery point %" PRIu64 " is published namespaces=%u", z->vol.last.sequence,
+		 z->vol.last.count);
 }
 
 /* What the point would have carried is owed, visibly and durably. */
@@ -469,7 +482,8 @@ static void owe_changes(struct point *p)
 		pthread_mutex_unlock(&p->z->lock);
 		(void)str_copy(in.ns, sizeof(in.ns), c->name);
 		if (!is_owed && spool_put(p->z->spool, &in, NULL, 0) < 0)
-			log_every(60000, LOG_LEVEL_ERR, "cannot note in the spool that %s has changed", c->name);
+			log_every(60000, LOG_LEVEL_ERR, "cannot note in the spool that %s has changed",
+				  c->name);
 	}
 }
 
@@ -634,12 +648,14 @@ static void *keep(void *arg)
 		}
 		if (z->vol.state == VOL_READY && (z->point.wanted != z->point.tried || now >= point_ms)) {
 			do_point(z);
-			point_ms = clock_mono_ms() + (z->point.error[0] && z->conf.rpo_ms > RETRY_MS ? RETRY_MS : z->conf.rpo_ms);
+			point_ms =
+				clock_mono_ms() +
+				(z->point.error[0] && z->conf.rpo_ms > RETRY_MS ? RETRY_MS : z->conf.rpo_ms);
 			continue;
 		}
 		/* A request that failed is tried again soon, and at once when something changed that may help. */
-		if (z->point.wanted != z->point.done && z->point.tried == z->point.wanted && z->vol.state == VOL_READY &&
-		    point_ms > now + REQUEST_RETRY_MS)
+		if (z->point.wanted != z->point.done && z->point.tried == z->point.wanted &&
+		    z->vol.state == VOL_READY && point_ms > now + REQUEST_RETRY_MS)
 			point_ms = now + REQUEST_RETRY_MS;
 		zs_wait(z, 500);
 	}

@@ -68,23 +68,19 @@ static int is_here(struct zstor *z, const char *ns)
 	return 0;
 }
 
-/* What of the last manifest's namespaces lies here: *here, *gone. A namespace whose deletion is owed counts as neither. */
+/* What of the last manifest's namespaces lies here; a namespace whose deletion is owed counts as neither. With `lock`. */
 static int look_here(struct zstor *z, unsigned *here, unsigned *gone, const char **gone_name)
 {
 	*here = *gone = 0;
 	for (unsigned i = 0; i < z->vol.last.count; i++) {
 		const char *name = z->vol.last.ns[i].name;
-		bool dropped;
 		int rc = is_here(z, name);
 
 		if (rc < 0)
 			return rc;
-		pthread_mutex_lock(&z->lock);
-		dropped = owed_has(z, SPOOL_NSDROP, name, 0);
-		pthread_mutex_unlock(&z->lock);
-		if (rc == 1)
+		if (rc == 1) {
 			(*here)++;
-		else if (!dropped) {
+		} else if (!owed_has(z, SPOOL_NSDROP, name, 0)) {
 			(*gone)++;
 			*gone_name = name;
 		}
@@ -94,12 +90,25 @@ static int look_here(struct zstor *z, unsigned *here, unsigned *gone, const char
 
 int restore_answer(struct zstor *z, char *why)
 {
-	if (z->vol.state == VOL_READY)
-		return EXIT_DONE;
+	unsigned here, gone;
+	const char *name = "";
+	int rc;
+
 	snprintf(why, ZS_WHY, "%s", z->vol.why);
-	if (z->vol.state == VOL_UNKNOWN && z->vol.local.present && !z->vol.local.restoring)
-		return EXIT_DONE; /* local files win: they may be served while the stores are away */
-	return z->vol.code ? z->vol.code : EXIT_FAILED;
+	/* Local files win: they may be served while the stores are away, and by a fenced front end for reading. */
+	if (z->vol.state != VOL_READY &&
+	    !(z->vol.state == VOL_UNKNOWN && z->vol.local.present && !z->vol.local.restoring))
+		return z->vol.code ? z->vol.code : EXIT_FAILED;
+	rc = look_here(z, &here, &gone, &name);
+	if (rc < 0) {
+		snprintf(why, ZS_WHY, "cannot look at the files of the volume: %s", err_str(rc));
+		return EXIT_FAILED;
+	}
+	if (!gone)
+		return EXIT_DONE;
+	if (!why[0])
+		snprintf(why, ZS_WHY, "the files of namespace %s are gone", name);
+	return EXIT_AGAIN;
 }
 
 /* -------------------------------------------------------------------------------------------------- objects --- */
@@ -124,8 +133,8 @@ static void count_object(struct rest *r, uint64_t bytes)
 }
 
 /* Reads an object that the manifest names into a file at `start`. Unknown and damaged are told apart in `why`. */
-static int fetch(struct rest *r, const struct obj_id *id, const uint8_t content[CONTENT_ID_BYTES], int fd, uint64_t start,
-		 const char *what)
+static int fetch(struct rest *r, const struct obj_id *id, const uint8_t content[CONTENT_ID_BYTES], int fd,
+		 uint64_t start, const char *what)
 {
 	struct obj_file_range range = {.fd = fd, .start = start};
 	struct obj_sink sink = obj_sink_file(&range);
@@ -150,7 +159,8 @@ static int fetch(struct rest *r, const struct obj_id *id, const uint8_t content[
 	}
 	record_release(&rec);
 	if (rc < 0)
-		snprintf(r->why, ZS_WHY, "cannot restore %s of %s: %s", what, r->ns->name, why[0] ? why : err_str(rc));
+		snprintf(r->why, ZS_WHY, "cannot restore %s of %s: %s", what, r->ns->name,
+			 why[0] ? why : err_str(rc));
 	else
 		count_object(r, size);
 	return rc;
@@ -198,8 +208,8 @@ static int build_data(struct rest *r, uint64_t stamp)
 
 		snprintf(what, sizeof(what), "tail %u of %u", i + 1, r->ns->tails_count);
 		say(r, what);
-		rc = obj_id_set(&id, t->generation, OBJ_TAIL, obj_number_tail(r->ns->closed, t->end), r->ns->name,
-				r->ns->name_len);
+		rc = obj_id_set(&id, t->generation, OBJ_TAIL, obj_number_tail(r->ns->closed, t->end),
+				r->ns->name, r->ns->name_len);
 		if (rc == 0)
 			rc = fetch(r, &id, t->content, fd, t->start, what);
 	}
@@ -262,8 +272,8 @@ static int write_extent(void *ctx, uint32_t file, uint32_t offset, const void *d
 	int rc;
 
 	if (file >= r->ns->closed) { /* only records of closed segments are in bundles */
-		snprintf(r->why, ZS_WHY, "a bundle of %s names index %" PRIu32 ", closed are %" PRIu32, r->ns->name, file,
-			 r->ns->closed);
+		snprintf(r->why, ZS_WHY, "a bundle of %s names index %" PRIu32 ", closed are %" PRIu32,
+			 r->ns->name, file, r->ns->closed);
 		return -E_CORRUPT;
 	}
 	rc = use_index(r, file);
@@ -304,7 +314,8 @@ static int apply_bundle(struct rest *r, const struct manifest_bundle *b, const c
 
 	if (fd < 0)
 		return -errno;
-	rc = obj_id_set(&id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), r->ns->name, r->ns->name_len);
+	rc = obj_id_set(&id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), r->ns->name,
+			r->ns->name_len);
 	if (rc == 0)
 		rc = fetch(r, &id, b->content, fd, 0, what);
 	if (rc == 0)
@@ -349,7 +360,8 @@ static int build_index(struct rest *r)
 				rc = -E_CORRUPT;
 			pthread_mutex_unlock(&r->z->lock);
 			if (rc < 0)
-				snprintf(r->why, ZS_WHY, "no bundle of %s says where segment %" PRIu32 " is", r->ns->name, n);
+				snprintf(r->why, ZS_WHY, "no bundle of %s says where segment %" PRIu32 " is",
+					 r->ns->name, n);
 		}
 	}
 	if (r->index_fd >= 0)
@@ -494,8 +506,8 @@ static int restore_all(struct zstor *z, struct obj_work *w, char *why)
 		snprintf(why, ZS_WHY, "cannot write %s: %s", z->dir, err_str(rc));
 		return EXIT_FAILED;
 	}
-	log_info("restored recovery point %" PRIu64 " objects=%" PRIu64 " bytes=%" PRIu64, z->vol.last.sequence,
-		 z->restore.objects_done, z->restore.bytes);
+	log_info("restored recovery point %" PRIu64 " objects=%" PRIu64 " bytes=%" PRIu64,
+		 z->vol.last.sequence, z->restore.objects_done, z->restore.bytes);
 	volume_set_state(z, VOL_READY, 0, "");
 	return EXIT_DONE;
 }
@@ -509,10 +521,12 @@ static int refuse_local_files(struct zstor *z, const struct manifest *m, char *w
 		if (rc == 0)
 			continue;
 		if (rc < 0)
-			snprintf(why, ZS_WHY, "cannot look at the files of %s: %s", m->ns[i].name, err_str(rc));
+			snprintf(why, ZS_WHY, "cannot look at the files of %s: %s", m->ns[i].name,
+				 err_str(rc));
 		else
 			snprintf(why, ZS_WHY,
-				 "files of namespace %s lie in %s or %s, but no state says whose they are: move them away to restore",
+				 "files of namespace %s lie in %s or %s, but no state says whose they are: "
+				 "move them away to restore",
 				 m->ns[i].name, z->conf.index_root, z->conf.data_root);
 		return EXIT_FAILED;
 	}
@@ -527,7 +541,8 @@ static int forget_rows(struct zstor *z)
 		int rc;
 
 		pthread_mutex_lock(&z->lock);
-		list_each(&z->namespaces, it) {
+		list_each(&z->namespaces, it)
+		{
 			struct zs_ns *ns = container_of(it, struct zs_ns, link);
 
 			if (ns->rows_count || ns->bundles_count)
@@ -595,7 +610,8 @@ static int restore_empty(struct zstor *z, struct obj_work *w, char *why)
 		if (rc == EXIT_DONE)
 			volume_set_state(z, VOL_READY, 0, "");
 	} else {
-		log_info("restoring recovery point %" PRIu64 " of generation %" PRIx64, m.sequence, m.generation);
+		log_info("restoring recovery point %" PRIu64 " of generation %" PRIx64, m.sequence,
+			 m.generation);
 		rc = refuse_local_files(z, &m, why);
 		if (rc == EXIT_DONE)
 			rc = begin(z, w, &m, why);
@@ -612,8 +628,11 @@ static int restore_ready(struct zstor *z, struct obj_work *w, char *why)
 	unsigned here, gone;
 	const char *name = "";
 	struct manifest m;
-	int rc = look_here(z, &here, &gone, &name);
+	int rc;
 
+	pthread_mutex_lock(&z->lock);
+	rc = look_here(z, &here, &gone, &name);
+	pthread_mutex_unlock(&z->lock);
 	if (rc < 0) {
 		snprintf(why, ZS_WHY, "cannot look at %s: %s", z->conf.index_root, err_str(rc));
 		return EXIT_FAILED;
@@ -621,11 +640,15 @@ static int restore_ready(struct zstor *z, struct obj_work *w, char *why)
 	if (!gone)
 		return EXIT_DONE;
 	if (here) {
-		snprintf(why, ZS_WHY, "the files of namespace %s are gone, those of others are here: move these away to restore "
-			 "recovery point %" PRIu64, name, z->vol.last.sequence);
+		snprintf(why, ZS_WHY,
+			 "the files of namespace %s are gone, those of others are here: move these away to "
+			 "restore "
+			 "recovery point %" PRIu64,
+			 name, z->vol.last.sequence);
 		return EXIT_FAILED;
 	}
-	log_warn("the files of all namespaces are gone: restoring recovery point %" PRIu64, z->vol.last.sequence);
+	log_warn("the files of all namespaces are gone: restoring recovery point %" PRIu64,
+		 z->vol.last.sequence);
 	manifest_init(&m);
 	rc = manifest_copy(&m, &z->vol.last);
 	rc = rc < 0 ? EXIT_FAILED : begin(z, w, &m, why);

@@ -24,14 +24,15 @@
 #include "core/coding/crc.h"
 #include "core/object/bundle.h"
 
-#define HEAD_BYTES 160u
-#define ROW_BYTES  64u
-#define ROW_STORED 1u
+#define HEAD_BYTES   160u
+#define ROW_BYTES    64u
+#define ROW_STORED   1u
 #define SEGMENTS_MAX (1u << 24) /* 2^24 segments of 64 MiB are a pebibyte */
 
 struct zs_ns *ns_find(struct zstor *z, const char *name)
 {
-	list_each(&z->namespaces, it) {
+	list_each(&z->namespaces, it)
+	{
 		struct zs_ns *ns = container_of(it, struct zs_ns, link);
 
 		if (strcmp(ns->name, name) == 0)
@@ -335,7 +336,8 @@ static int load_rows(struct zstor *z, const char *path, const uint8_t *data, siz
 		uint32_t segment;
 
 		if (!decode_row(data + at, &segment, &row)) {
-			log_warn("segment table of %s ends after %zu rows: the rest is not whole", name, read);
+			log_warn("segment table of %s ends after %zu rows: the rest is not whole", name,
+				 read);
 			break;
 		}
 		rc = set_row(ns, segment, &row);
@@ -376,6 +378,5 @@ int rows_load(struct zstor *z)
 
 void rows_release(struct zstor *z)
 {
-	list_each_safe(&z->namespaces, it)
-		ns_free(container_of(it, struct zs_ns, link));
+	list_each_safe(&z->namespaces, it) ns_free(container_of(it, struct zs_ns, link));
 }

@@ -65,8 +65,8 @@ static int op_get(struct obj_store *s, const void *key, size_t key_len, void *ou
 	return rc < 0 ? rc : copy_value(&v, out, max, len);
 }
 
-static int op_get_range(struct obj_store *s, const void *key, size_t key_len, uint64_t offset, size_t want, void *out,
-			size_t *got)
+static int op_get_range(struct obj_store *s, const void *key, size_t key_len, uint64_t offset, size_t want,
+			void *out, size_t *got)
 {
 	struct backend_value v = {0};
 	int rc = backend_getrange(store_of(s)->backend, key, key_len, offset, want, &v, NULL);
@@ -79,7 +79,8 @@ static int op_del(struct obj_store *s, const void *key, size_t key_len)
 	return backend_del(store_of(s)->backend, key, key_len, NULL);
 }
 
-static const struct obj_store_ops ops = {.set = op_set, .get = op_get, .get_range = op_get_range, .del = op_del};
+static const struct obj_store_ops ops = {
+	.set = op_set, .get = op_get, .get_range = op_get_range, .del = op_del};
 
 static int open_one(struct zstor *z, struct zs_store *s, const struct zconf_store *c, bool is_meta)
 {
@@ -214,12 +215,14 @@ static void name_missing(struct zstor *z, const uint64_t *avoid, char *why)
 		backend_state(s->backend, &st);
 		str_duration(age, sizeof(age), now > st.since_ms ? now - st.since_ms : 0);
 		if (!st.up)
-			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (%s, since %s)", n ? "," : "", s->label,
-					      st.last_error[0] ? st.last_error : "not tried yet", age);
+			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (%s, since %s)", n ? "," : "",
+					      s->label, st.last_error[0] ? st.last_error : "not tried yet",
+					      age);
 		else if (s->full_until_ms > now)
 			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (full)", n ? "," : "", s->label);
 		else if (is_avoided(avoid, i))
-			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (failed just now)", n ? "," : "", s->label);
+			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (failed just now)", n ? "," : "",
+					      s->label);
 	}
 }
 
@@ -241,7 +244,8 @@ int stores_place(struct zstor *z, const uint64_t *avoid, struct obj_store **out,
 		usable += nodes[i].usable;
 	}
 	rc = place_choose(nodes, z->data_count, (unsigned)z->conf.n, (unsigned)z->conf.k,
-			  (unsigned)z->conf.redundant_groups, (unsigned)z->conf.redundant_nodes, random_bits, NULL, chosen);
+			  (unsigned)z->conf.redundant_groups, (unsigned)z->conf.redundant_nodes, random_bits,
+			  NULL, chosen);
 	mem_free(nodes);
 	if (rc == 0) {
 		for (unsigned i = 0; i < z->conf.n; i++)
@@ -249,11 +253,13 @@ int stores_place(struct zstor *z, const uint64_t *avoid, struct obj_store **out,
 		return 0;
 	}
 	if (why && rc == -EINVAL)
-		snprintf(why, ZS_WHY, "no placement of %" PRIu64 " shards over the configured groups survives the loss of "
-			 "%" PRIu64 " groups and %" PRIu64 " stores in each other", z->conf.n, z->conf.redundant_groups,
-			 z->conf.redundant_nodes);
+		snprintf(why, ZS_WHY,
+			 "no placement of %" PRIu64 " shards over the configured groups survives the loss of "
+			 "%" PRIu64 " groups and %" PRIu64 " stores in each other",
+			 z->conf.n, z->conf.redundant_groups, z->conf.redundant_nodes);
 	if (why && rc == -EAGAIN) {
-		snprintf(why, ZS_WHY, "%u of %u data stores can take a shard, %" PRIu64 " are needed:", usable,
+		snprintf(why, ZS_WHY,
+			 "%u of %u data stores can take a shard, %" PRIu64 " are needed:", usable,
 			 z->data_count, z->conf.n);
 		name_missing(z, avoid, why);
 	}

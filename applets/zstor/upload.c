@@ -66,7 +66,8 @@ static int store_file(struct zstor *z, struct obj_work *w, int fd, const char *n
 {
 	struct obj_file_range range = {.fd = fd, .data_header = true};
 	struct obj_source source = obj_source_file(&range, (uint64_t)before->st_size);
-	struct zs_row row = {.known = true, .generation = own_generation(z), .size = (uint32_t)before->st_size};
+	struct zs_row row = {
+		.known = true, .generation = own_generation(z), .size = (uint32_t)before->st_size};
 	struct obj_id id;
 	struct stat after;
 	int rc = obj_id_set(&id, row.generation, OBJ_SEGMENT, segment, ns, strlen(ns));
@@ -86,7 +87,8 @@ static int store_file(struct zstor *z, struct obj_work *w, int fd, const char *n
 	return rows_put(z, ns, segment, &row);
 }
 
-int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path, char *why)
+int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
+		   char *why)
 {
 	char own[FILE_PATH_MAX];
 	struct stat st;
@@ -136,13 +138,15 @@ static int segment_gone(struct zstor *z, struct obj_work *w, const struct owed *
 	record_init(&rec);
 	a = object_find(z, w, &id, &rec, NULL, &code);
 	if (a == OBJ_FOUND) {
-		struct zs_row row = {.known = true, .generation = o->generation, .size = (uint32_t)rec.priv.size};
+		struct zs_row row = {
+			.known = true, .generation = o->generation, .size = (uint32_t)rec.priv.size};
 
 		memcpy(row.content, rec.priv.content, CONTENT_ID_BYTES);
 		rc = rows_put(z, o->ns, (uint32_t)o->first, &row);
 	} else {
-		snprintf(why, ZS_WHY, "%s", a == OBJ_ABSENT ? "the file is gone and was never stored"
-						      : "the file is gone and the stores cannot say whether it is stored");
+		snprintf(why, ZS_WHY, "%s",
+			 a == OBJ_ABSENT ? "the file is gone and was never stored"
+					 : "the file is gone and the stores cannot say whether it is stored");
 		rc = a == OBJ_ABSENT ? -ENOENT : -EAGAIN;
 	}
 	record_release(&rec);
@@ -157,8 +161,8 @@ static int pay_segment(struct zstor *z, struct obj_work *w, const struct owed *o
 	if (rc == -ENOENT)
 		rc = segment_gone(z, w, o, why);
 	if (rc == 0)
-		log_info("stored segment %s/%" PRIu64 " bytes=%" PRIu64 " ms=%" PRIu64, o->ns, o->first, o->size,
-			 clock_mono_ms() - begin);
+		log_info("stored segment %s/%" PRIu64 " bytes=%" PRIu64 " ms=%" PRIu64, o->ns, o->first,
+			 o->size, clock_mono_ms() - begin);
 	return rc;
 }
 
@@ -224,8 +228,8 @@ static int complete_bundle(struct zstor *z, const struct owed *o, int from, int 
 
 static int pay_bundle(struct zstor *z, struct obj_work *w, const struct owed *o, char *why)
 {
-	struct manifest_bundle done = {.generation = own_generation(z), .first = (uint32_t)o->first,
-				       .last = (uint32_t)o->last};
+	struct manifest_bundle done = {
+		.generation = own_generation(z), .first = (uint32_t)o->first, .last = (uint32_t)o->last};
 	struct obj_file_range range;
 	struct obj_source source;
 	struct obj_id id;
@@ -239,8 +243,8 @@ static int pay_bundle(struct zstor *z, struct obj_work *w, const struct owed *o,
 	to = from < 0 ? -1 : open_temp(z);
 	rc = from < 0 ? from : to < 0 ? to : complete_bundle(z, o, from, to, &size, why);
 	if (rc == 0)
-		rc = obj_id_set(&id, done.generation, OBJ_BUNDLE, obj_number_bundle(done.first, done.last), o->ns,
-				strlen(o->ns));
+		rc = obj_id_set(&id, done.generation, OBJ_BUNDLE, obj_number_bundle(done.first, done.last),
+				o->ns, strlen(o->ns));
 	if (rc == 0) {
 		range = (struct obj_file_range){.fd = to};
 		source = obj_source_file(&range, size);
@@ -406,8 +410,8 @@ static int pay(struct zstor *z, struct obj_work *w, const struct owed *o, char *
 /* What no time and no store can mend. */
 static bool is_permanent(int rc)
 {
-	return rc == -ENOENT || rc == -EINVAL || rc == -E_CORRUPT || rc == -EFBIG || rc == -E_CONFIG || rc == -ENAMETOOLONG ||
-	       rc == -E_KEY;
+	return rc == -ENOENT || rc == -EINVAL || rc == -E_CORRUPT || rc == -EFBIG || rc == -E_CONFIG ||
+	       rc == -ENAMETOOLONG || rc == -E_KEY;
 }
 
 static void settle(struct zstor *z, struct owed *o, int rc, const char *why)
@@ -417,7 +421,8 @@ static void settle(struct zstor *z, struct owed *o, int rc, const char *why)
 	owed_intent(o, &in);
 	/* A bundle stays in the spool until a recovery point names it. */
 	if (rc == 0 && o->kind != SPOOL_BUNDLE && spool_remove(z->spool, &in) < 0)
-		log_warn("cannot remove a paid %s from the spool; it is found paid again later", spool_kind_name(o->kind));
+		log_warn("cannot remove a paid %s from the spool; it is found paid again later",
+			 spool_kind_name(o->kind));
 	pthread_mutex_lock(&z->lock);
 	z->uploads_running--;
 	if (rc == 0) {
@@ -429,8 +434,8 @@ static void settle(struct zstor *z, struct owed *o, int rc, const char *why)
 	} else {
 		if (rc != -ECANCELED) {
 			z->uploads_failed++;
-			log_every(5000, LOG_LEVEL_WARN, "cannot store %s %s/%" PRIu64 ": %s try=%u", spool_kind_name(o->kind),
-				  o->ns, o->first, why, o->attempts + 1);
+			log_every(5000, LOG_LEVEL_WARN, "cannot store %s %s/%" PRIu64 ": %s try=%u",
+				  spool_kind_name(o->kind), o->ns, o->first, why, o->attempts + 1);
 		}
 		if (is_permanent(rc))
 			owed_park(z, o, why);

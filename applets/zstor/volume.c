@@ -25,7 +25,8 @@
 #include "core/config/cfg.h"
 #include "core/object/restore.h"
 
-static const char *const state_names[] = {"unknown", "new", "empty", "restoring", "ready", "fenced", "refused"};
+static const char *const state_names[] = {"unknown", "new",    "empty",	 "restoring",
+					  "ready",   "fenced", "refused"};
 
 const char *volume_state_name(enum vol_state s)
 {
@@ -62,8 +63,9 @@ int volume_save(struct zstor *z)
 	pthread_mutex_unlock(&z->lock);
 	here(z, &l);
 	n = snprintf(text, sizeof(text),
-		     "volume = %s\ngeneration = %" PRIu64 "\nbase = %" PRIu64 "\nsequence = %" PRIu64 "\npending = %" PRIu64
-		     "\nrestoring = %s\nmachine = %s\ndevice = %" PRIu64 "\ninode = %" PRIu64 "\n",
+		     "volume = %s\ngeneration = %" PRIu64 "\nbase = %" PRIu64 "\nsequence = %" PRIu64
+		     "\npending = %" PRIu64 "\nrestoring = %s\nmachine = %s\ndevice = %" PRIu64
+		     "\ninode = %" PRIu64 "\n",
 		     hex_encode(hex, l.volume, 16), l.generation, l.base, l.sequence, l.pending,
 		     l.restoring ? "yes" : "no", l.machine, l.device, l.inode);
 	rc = file_mkdir_p(z->dir, 0700);
@@ -132,8 +134,10 @@ int volume_load(struct zstor *z, struct err_text *err)
 	cfg_free(root);
 	if (rc == 0)
 		rc = load_manifest(z, err);
-	if (rc == 0 && keyring_has_volume(z->keys) && memcmp(keyring_volume(z->keys), z->vol.local.volume, 16) != 0)
-		rc = err_set(err, -E_KEY, "%s is the state of another volume than the key file", z->conf.state);
+	if (rc == 0 && keyring_has_volume(z->keys) &&
+	    memcmp(keyring_volume(z->keys), z->vol.local.volume, 16) != 0)
+		rc = err_set(err, -E_KEY, "%s is the state of another volume than the key file",
+			     z->conf.state);
 	return rc < 0 ? err_prefix(err, rc, "cannot use %s", path) : 0;
 }
 
@@ -227,8 +231,10 @@ static void become_fenced(struct zstor *z, uint64_t by)
 	struct spool_intent fence = {.kind = SPOOL_FENCE, .generation = by};
 	char why[ZS_WHY];
 
-	snprintf(why, sizeof(why), "another front end has taken over the volume (generation %" PRIx64 ", ours is %" PRIx64
-		 "): nothing is stored or deleted any more", by, z->vol.local.generation);
+	snprintf(why, sizeof(why),
+		 "another front end has taken over the volume (generation %" PRIx64 ", ours is %" PRIx64
+		 "): nothing is stored or deleted any more",
+		 by, z->vol.local.generation);
 	pthread_mutex_lock(&z->lock);
 	z->vol.fenced_by = by;
 	pthread_mutex_unlock(&z->lock);
@@ -268,9 +274,12 @@ static int compare_sequence(struct zstor *z, struct obj_work *w, bool *is_old_co
 		} else {
 			*is_old_copy = true;
 		}
-	} else if ((a == OBJ_ABSENT || m.sequence < l->sequence) && l->sequence && z->vol.last.generation == l->generation) {
-		snprintf(why, ZS_WHY, "the stores show recovery point %" PRIu64 ", this node has published %" PRIu64
-			 ": they were rolled back", a == OBJ_FOUND ? m.sequence : 0, l->sequence);
+	} else if ((a == OBJ_ABSENT || m.sequence < l->sequence) && l->sequence &&
+		   z->vol.last.generation == l->generation) {
+		snprintf(why, ZS_WHY,
+			 "the stores show recovery point %" PRIu64 ", this node has published %" PRIu64
+			 ": they were rolled back",
+			 a == OBJ_FOUND ? m.sequence : 0, l->sequence);
 		rc = -ESTALE;
 	}
 	manifest_release(&m);
@@ -286,7 +295,8 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 	int rc;
 
 	if (memcmp(id->volume, l->volume, 16) != 0) {
-		volume_set_state(z, VOL_REFUSED, EXIT_KEY, "the stores hold another volume than this state directory");
+		volume_set_state(z, VOL_REFUSED, EXIT_KEY,
+				 "the stores hold another volume than this state directory");
 		return;
 	}
 	if (id->generation >> 32 > l->generation >> 32 ||
@@ -295,12 +305,14 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 		return;
 	}
 	if (id->generation != l->generation) {
-		volume_set_state(z, VOL_REFUSED, EXIT_FAILED,
-			  "the metadata stores show an older generation than this node: they were rolled back");
+		volume_set_state(
+			z, VOL_REFUSED, EXIT_FAILED,
+			"the metadata stores show an older generation than this node: they were rolled back");
 		return;
 	}
 	if (l->restoring) {
-		volume_set_state(z, VOL_RESTORING, EXIT_AGAIN, "a restore was cut short and goes on when it is asked for");
+		volume_set_state(z, VOL_RESTORING, EXIT_AGAIN,
+				 "a restore was cut short and goes on when it is asked for");
 		return;
 	}
 	rc = compare_sequence(z, w, &is_old_copy, why);
@@ -343,16 +355,19 @@ void volume_settle(struct zstor *z, struct obj_work *w)
 		(void)keyring_set_volume(z->keys, m.newest.volume);
 	if (a == OBJ_UNKNOWN)
 		volume_set_state(z, code == -E_KEY ? VOL_REFUSED : VOL_UNKNOWN,
-			  code == -E_KEY ? EXIT_KEY : EXIT_AGAIN, why);
+				 code == -E_KEY ? EXIT_KEY : EXIT_AGAIN, why);
 	else if (a == OBJ_ABSENT && z->vol.local.present)
-		volume_set_state(z, VOL_REFUSED, EXIT_FAILED,
-			  "this node holds a volume, and no metadata store knows of it: all of them are empty");
+		volume_set_state(
+			z, VOL_REFUSED, EXIT_FAILED,
+			"this node holds a volume, and no metadata store knows of it: all of them are empty");
 	else if (a == OBJ_ABSENT)
-		volume_set_state(z, VOL_NEW, EXIT_NOT_FOUND, "the metadata stores hold no volume; zstor init --new makes one");
+		volume_set_state(z, VOL_NEW, EXIT_NOT_FOUND,
+				 "the metadata stores hold no volume; zstor init --new makes one");
 	else if (z->vol.local.present)
 		settle_ours(z, w, &m.newest);
 	else
-		volume_set_state(z, VOL_EMPTY, EXIT_AGAIN, "this node holds nothing of the volume yet: a restore is needed");
+		volume_set_state(z, VOL_EMPTY, EXIT_AGAIN,
+				 "this node holds nothing of the volume yet: a restore is needed");
 }
 
 int volume_check_fence(struct zstor *z, struct obj_work *w, char *why)
@@ -401,7 +416,8 @@ static int adopt_created(struct zstor *z, struct obj_work *w, char *why)
 	if (a == OBJ_UNKNOWN)
 		return EXIT_AGAIN;
 	if (a == OBJ_FOUND) {
-		snprintf(why, ZS_WHY, "the stores hold this volume already, with recovery points: start without --new");
+		snprintf(why, ZS_WHY,
+			 "the stores hold this volume already, with recovery points: start without --new");
 		return EXIT_FAILED;
 	}
 	rc = volume_take_over(z, w, 0, why);

@@ -18,10 +18,10 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define WORKS_MAX     32u
-#define WORK_IDLE_MS  5000u
-#define SPOOL_NAME    "spool"
-#define PRIVATE_NAME  "zstor"
+#define WORKS_MAX    32u
+#define WORK_IDLE_MS 5000u
+#define SPOOL_NAME   "spool"
+#define PRIVATE_NAME "zstor"
 
 struct cached_work {
 	struct obj_work *work;
@@ -39,7 +39,8 @@ struct work_cache {
 struct obj_work *zs_work_get(struct zstor *z)
 {
 	/* Lanes: a shard or a piece each; hedged reads ask a few more. */
-	struct obj_work_options opt = {.lanes = (unsigned)z->conf.n + z->meta_count, .memory_max = z->conf.object_memory};
+	struct obj_work_options opt = {.lanes = (unsigned)z->conf.n + z->meta_count,
+				       .memory_max = z->conf.object_memory};
 	struct work_cache *c = z->works;
 	struct obj_work *w = NULL;
 
@@ -146,8 +147,10 @@ static int open_keys(struct zstor *z, struct err_text *err)
 	if (z->conf.keys) {
 		rc = keyring_load(z->conf.keys, &z->keys, why);
 		if (rc == -ENOENT)
-			return err_set(err, -E_KEY, "cannot open the volume: key file %s is not there", z->conf.keys);
-		return rc < 0 ? err_set(err, -E_KEY, "cannot open the volume: %s", why[0] ? why : err_str(rc)) : 0;
+			return err_set(err, -E_KEY, "cannot open the volume: key file %s is not there",
+				       z->conf.keys);
+		return rc < 0 ? err_set(err, -E_KEY, "cannot open the volume: %s", why[0] ? why : err_str(rc))
+			      : 0;
 	}
 	if (hex_decode(key, sizeof(key), z->conf.key_hex) < 0)
 		return err_set(err, -E_CONFIG, "%s: encryption.key is not 64 hex digits", z->conf.path);
@@ -158,8 +161,8 @@ static int open_keys(struct zstor *z, struct err_text *err)
 
 static int refuse_our_mounts(struct zstor *z, struct err_text *err)
 {
-	const char *paths[] = {z->conf.path, z->conf.state, z->conf.data_root, z->conf.index_root, z->conf.socket,
-			       z->conf.keys};
+	const char *paths[] = {z->conf.path,	   z->conf.state,  z->conf.data_root,
+			       z->conf.index_root, z->conf.socket, z->conf.keys};
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
 		if (paths[i] && file_is_on_our_mount(paths[i]) == 1)
@@ -212,9 +215,11 @@ int zs_open(struct zstor *z, const char *config, unsigned need, struct err_text 
 	if (rc == 0)
 		rc = stores_open(z, err);
 	if (rc == 0) {
-		rc = meta_init(&z->metas, z->keys, z->conf.prefix, (unsigned)z->conf.meta_k, z->meta_list, z->meta_count);
+		rc = meta_init(&z->metas, z->keys, z->conf.prefix, (unsigned)z->conf.meta_k, z->meta_list,
+			       z->meta_count);
 		if (rc < 0)
-			err_set(err, rc, "cannot use the metadata stores of %s: %s", z->conf.path, err_str(rc));
+			err_set(err, rc, "cannot use the metadata stores of %s: %s", z->conf.path,
+				err_str(rc));
 	}
 	if (rc == 0)
 		rc = file_join(z->dir, sizeof(z->dir), z->conf.state, PRIVATE_NAME);

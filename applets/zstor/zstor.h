@@ -50,7 +50,7 @@ struct zs_store {
 
 /* What is known of one closed segment of one namespace (rows.c). */
 struct zs_row {
-	bool known;	     /* stored: the record exists, and was written or verified by us or named by a bundle */
+	bool known; /* stored: the record exists, and was written or verified by us or named by a bundle */
 	uint64_t generation; /* in its name */
 	uint32_t size;
 	uint8_t content[CONTENT_ID_BYTES];
@@ -68,10 +68,11 @@ struct zs_ns {
 	char name[SPOOL_NS_MAX + 1];
 	struct zs_row *rows;
 	uint32_t rows_count, rows_cap;
-	int rows_fd; /* appended under rows_io; -1 = not opened yet */
+	int rows_fd;			/* appended under rows_io; -1 = not opened yet */
 	struct zs_bundle_done *bundles; /* sorted by first */
 	size_t bundles_count, bundles_cap;
-	uint32_t pinned; /* a recovery point is being made whose cut is in this segment: nothing from here on is evicted */
+	uint32_t
+		pinned; /* a recovery point is being made whose cut is in this segment: nothing from here on is evicted */
 	bool is_pinned;
 };
 
@@ -268,7 +269,8 @@ int front_cut(struct zstor *z, struct front_cuts *out, char *why);
 int front_cut_stopped(struct zstor *z, struct front_cuts *out, char *why);
 void front_cuts_release(struct front_cuts *c);
 /* Asks for the unlinking of a segment whose content the stores hold. */
-int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t content[CONTENT_ID_BYTES], char *why);
+int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t content[CONTENT_ID_BYTES],
+		char *why);
 /* Bundle of a closed segment, as the server derives it now, into an open file. */
 int front_bundle(struct zstor *z, const char *ns, uint32_t segment, int fd, char *why);
 /* Makes all namespaces read-only: this front end is fenced. */
@@ -278,7 +280,8 @@ void front_lock_all(struct zstor *z);
 int uploads_start(struct zstor *z);
 void uploads_stop(struct zstor *z);
 /* Stores one closed segment now, in the calling thread (blocking `store`). */
-int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path, char *why);
+int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
+		   char *why);
 
 /* point.c */
 int point_start(struct zstor *z);
@@ -292,7 +295,8 @@ struct obj_id_list {
 	size_t count, cap;
 };
 int id_list_add(struct obj_id_list *l, const struct obj_id *id);
-int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old, char *why);
+int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old,
+		      char *why);
 
 /* restore.c: what the hook asks for, in the point thread. Exit code; `why` filled. */
 int restore_run(struct zstor *z, char *why);
@@ -301,7 +305,8 @@ int restore_answer(struct zstor *z, char *why);
 
 /* retrieve.c. Exit codes. */
 int retrieve_path(struct zstor *z, const char *path, char *why);
-int retrieve_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path, char *why);
+int retrieve_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
+		     char *why);
 int check_path(struct zstor *z, const char *path, uint8_t content[CONTENT_ID_BYTES], bool *stored, char *why);
 /* Path -> namespace and number of a data file below the data root; false otherwise. */
 bool path_is_segment(struct zstor *z, const char *path, char *ns, uint32_t *segment);
