@@ -293,7 +293,7 @@ int monitor_run(const char *config, const char *log_file, bool debug)
 	struct daemon *d = mem_calloc(1, sizeof(*d));
 	struct err_text err = {0};
 	bool has_loop = false;
-	int code, rc = d ? 0 : -ENOMEM;
+	int code = EXIT_FAILED, rc = d ? 0 : -ENOMEM;
 
 	if (rc == 0)
 		rc = zs_open(&d->z, config, ZS_WITH_SPOOL, &err);
