@@ -16,8 +16,8 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define LOOK_MS	     200u
-#define TELL_MS	     1000u
+#define LOOK_MS      200u
+#define TELL_MS      1000u
 #define SYNC_FAIL_MS 30000u /* a sync whose points fail for so long is answered with the reason */
 #define RESTORE_WAIT_MS                                                                                      \
 	5000u /* how long a restore waits for the stores to say something before it answers "unknown" */
@@ -90,8 +90,8 @@ static int look_drain(struct zstor *z, struct waiter *w, char *why)
 		return -1;
 	snprintf(why, ZS_WHY, "%s",
 		 z->vol.state != VOL_READY ? z->vol.why
-		 : z->point.error[0]	   ? z->point.error
-		 : t.error		   ? t.error
+		 : z->point.error[0]       ? z->point.error
+		 : t.error                 ? t.error
 					   : "the time is up");
 	return EXIT_AGAIN;
 }
@@ -124,7 +124,7 @@ static int look(struct zstor *z, struct waiter *w, char *why)
 
 	why[0] = '\0';
 	pthread_mutex_lock(&z->lock);
-	code = w->kind == WAIT_SYNC	 ? look_sync(z, w, why)
+	code = w->kind == WAIT_SYNC      ? look_sync(z, w, why)
 	       : w->kind == WAIT_RESTORE ? look_restore(z, w, why)
 					 : look_drain(z, w, why);
 	pthread_mutex_unlock(&z->lock);
@@ -222,7 +222,7 @@ static void cmd_status(struct ctl_request *req, void *ctx)
 
 	if (root) {
 		yyjson_mut_doc_set_root(doc, root);
-		code = status_fill(&d->z, doc, root);
+		code = zstatus_fill(&d->z, doc, root);
 	}
 	if (code < 0)
 		ctl_done(req, EXIT_FAILED, "out of memory");
@@ -407,7 +407,7 @@ static void cmd_evict(struct ctl_request *req, void *ctx)
 }
 
 const struct ctl_command daemon_commands[] = {
-	{"status", cmd_status}, {"kick", cmd_kick},   {"sync", cmd_sync},	  {"restore", cmd_restore},
-	{"drain", cmd_drain},	{"check", cmd_check}, {"retrieve", cmd_retrieve}, {"store", cmd_store},
-	{"evict", cmd_evict},	{NULL, NULL},
+	{"status", cmd_status}, {"kick", cmd_kick},   {"sync", cmd_sync},         {"restore", cmd_restore},
+	{"drain", cmd_drain},   {"check", cmd_check}, {"retrieve", cmd_retrieve}, {"store", cmd_store},
+	{"evict", cmd_evict},   {NULL, NULL},
 };

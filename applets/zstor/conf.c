@@ -323,7 +323,7 @@ static void release_stores(struct zconf_store *list, unsigned count)
 
 void zconf_release(struct zconf *c)
 {
-	char *plain[] = {c->path,   c->socket, c->pid_file,  c->state,	   c->keys,
+	char *plain[] = {c->path,   c->socket, c->pid_file,  c->state,     c->keys,
 			 c->prefix, c->zdb,    c->data_root, c->index_root};
 
 	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++)

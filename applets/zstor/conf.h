@@ -24,10 +24,10 @@ struct zconf {
 	uint64_t upload_workers;
 	char *socket, *pid_file;
 	char *state;
-	char *keys;	    /* key file; NULL: encryption.key */
-	char *key_hex;	    /* encryption.key, wiped on release */
-	char *prefix;	    /* of the metadata keys */
-	char *zdb;	    /* front zdb; NULL = none */
+	char *keys;         /* key file; NULL: encryption.key */
+	char *key_hex;      /* encryption.key, wiped on release */
+	char *prefix;       /* of the metadata keys */
+	char *zdb;          /* front zdb; NULL = none */
 	char *zdb_password; /* of its admin, from zdb_admin_file */
 	char *data_root, *index_root;
 	uint64_t max_data_mib; /* 0 = no limit */

@@ -24,16 +24,16 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 
-#define HEALTH_MS	 2000u
-#define EVICT_MS	 30000u
-#define STOP_LOOK_MS	 100u
-#define STOP_DEFAULT_MS	 60000u
-#define STOP_MARGIN_MS	 1000u
+#define HEALTH_MS        2000u
+#define EVICT_MS         30000u
+#define STOP_LOOK_MS     100u
+#define STOP_DEFAULT_MS  60000u
+#define STOP_MARGIN_MS   1000u
 #define RETRIEVE_THREADS 4u
-#define JOB_THREADS	 2u
-#define HEALTH_THREADS	 4u
-#define JOBS_MAX	 256u
-#define JOB_STACK	 (512u << 10)
+#define JOB_THREADS      2u
+#define HEALTH_THREADS   4u
+#define JOBS_MAX         256u
+#define JOB_STACK        (512u << 10)
 
 struct health_probe {
 	struct worker_job job;
@@ -241,7 +241,7 @@ static int start(struct daemon *d, struct err_text *err)
 	if (rc == 0)
 		rc = take_lock(z, err);
 	if (rc == 0)
-		rc = volume_load(z, err);
+		rc = vol_load(z, err);
 	if (rc == 0)
 		rc = rows_load(z);
 	if (rc == 0)

@@ -24,7 +24,7 @@ struct daemon {
 	unsigned probes_count;
 	struct loop_timer health_timer, evict_timer, stop_timer;
 	bool evicting;
-	int signals;	      /* how many asked us to stop */
+	int signals;          /* how many asked us to stop */
 	uint64_t stop_number; /* recovery point that the stop waits for */
 	uint64_t stop_deadline_ms;
 };

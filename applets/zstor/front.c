@@ -18,13 +18,13 @@
 #include "core/coding/crc.h"
 #include "core/spool/where.h"
 
-#define NAMESPACES_MAX	 MANIFEST_NAMESPACES_MAX
-#define DESCRIPTOR_MAX	 (15u + 255u + 255u)
-#define DESCRIPTOR_HEAD	 15u
-#define MARK_BYTES	 44u
-#define MARK_CLEAN	 2u
+#define NAMESPACES_MAX   MANIFEST_NAMESPACES_MAX
+#define DESCRIPTOR_MAX   (15u + 255u + 255u)
+#define DESCRIPTOR_HEAD  15u
+#define MARK_BYTES       44u
+#define MARK_CLEAN       2u
 #define INDEX_HEAD_BYTES 29u
-#define BUNDLE_LIMIT_MS	 120000u
+#define BUNDLE_LIMIT_MS  120000u
 
 /* --------------------------------------------------------------------------------------------------- requests --- */
 

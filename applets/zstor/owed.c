@@ -13,10 +13,10 @@
 #include "core/base/sys.h"
 
 #define BACKOFF_FIRST_MS 1000u
-#define BACKOFF_MAX_MS	 60000u
+#define BACKOFF_MAX_MS   60000u
 #define DRAIN_BACKOFF_MS 1000u
-#define LOOK_MS		 1000u
-#define GARBAGE_DELAY	 4u /* sequences: all four manifest slots stay restorable */
+#define LOOK_MS          1000u
+#define GARBAGE_DELAY    4u /* sequences: all four manifest slots stay restorable */
 
 int owed_new(struct owed_queue **out)
 {

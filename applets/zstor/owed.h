@@ -23,9 +23,9 @@ struct owed {
 	struct hmap_node node; /* by seq */
 	enum spool_kind kind;
 	enum owed_state state;
-	bool seen;	/* in the latest look at the spool */
+	bool seen;      /* in the latest look at the spool */
 	const char *ns; /* of a zs_ns: lives as long as the queue; "" where the kind has none */
-	char *path;	/* own copy, NULL = none */
+	char *path;     /* own copy, NULL = none */
 	uint64_t first, last, seq, size, after_sequence, generation, payload_size;
 	int64_t time;
 	uint8_t name[16];

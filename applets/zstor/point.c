@@ -17,24 +17,24 @@
 #include "core/base/sys.h"
 #include "core/object/restore.h"
 
-#define SETTLE_FIRST_MS	 500u
-#define SETTLE_MAX_MS	 5000u
-#define REQUEST_RETRY_MS 1500u	 /* of a request that failed */
-#define RETRY_MS	 5000u	 /* after a point that failed */
-#define STALL_ERROR_MS	 10000u	 /* no progress, and something that the point needs has failed */
-#define STALL_MS	 600000u /* no progress although nothing has failed */
-#define DATA_HEAD_BYTES	 28u
-#define POINT_STACK	 (512u << 10)
+#define SETTLE_FIRST_MS  500u
+#define SETTLE_MAX_MS    5000u
+#define REQUEST_RETRY_MS 1500u   /* of a request that failed */
+#define RETRY_MS         5000u   /* after a point that failed */
+#define STALL_ERROR_MS   10000u  /* no progress, and something that the point needs has failed */
+#define STALL_MS         600000u /* no progress although nothing has failed */
+#define DATA_HEAD_BYTES  28u
+#define POINT_STACK      (512u << 10)
 
 /* One try. */
 struct point {
 	struct zstor *z;
 	struct obj_work *w;
 	struct front_cuts cuts;
-	struct manifest m;	/* being made */
+	struct manifest m;      /* being made */
 	struct obj_id_list old; /* objects that it no longer names */
-	uint64_t seq_at_cut;	/* descriptors put up to this one are in the cut */
-	uint64_t *bundle_seqs;	/* intentions of the bundles that it names */
+	uint64_t seq_at_cut;    /* descriptors put up to this one are in the cut */
+	uint64_t *bundle_seqs;  /* intentions of the bundles that it names */
 	size_t bundle_seqs_count;
 	uint64_t generation;
 	char why[ZS_WHY];
@@ -413,7 +413,7 @@ static int publish(struct point *p)
 	pthread_mutex_lock(&z->lock);
 	z->vol.local.pending = p->m.sequence;
 	pthread_mutex_unlock(&z->lock);
-	rc = volume_save(z);
+	rc = vol_save(z);
 	if (rc < 0) {
 		snprintf(p->why, ZS_WHY, "cannot write %s: %s", z->dir, err_str(rc));
 		return rc;
@@ -435,7 +435,7 @@ static int publish(struct point *p)
 static void settle_published(struct point *p)
 {
 	struct zstor *z = p->z;
-	int rc = volume_save_manifest(z, &p->m);
+	int rc = vol_save_manifest(z, &p->m);
 
 	for (size_t i = 0; i < p->old.count; i++)
 		if (object_discard(z, &p->old.ids[i], p->m.sequence) < 0)
@@ -448,7 +448,7 @@ static void settle_published(struct point *p)
 	z->vol.last_ms = clock_mono_ms();
 	pthread_mutex_unlock(&z->lock);
 	if (rc == 0)
-		rc = volume_save(z);
+		rc = vol_save(z);
 	if (rc < 0)
 		log_err("cannot remember recovery point %" PRIu64 " in %s: %s", p->m.sequence, z->dir,
 			err_str(rc));
@@ -490,7 +490,7 @@ static void owe_changes(struct point *p)
 /* 0 published, 1 nothing to publish. */
 static int try_point(struct point *p)
 {
-	int rc = volume_check_fence(p->z, p->w, p->why);
+	int rc = vol_check_fence(p->z, p->w, p->why);
 
 	if (rc == -E_FENCED)
 		return rc;
@@ -519,7 +519,7 @@ static int try_point(struct point *p)
 	if (rc == 0)
 		rc = make_manifest(p);
 	if (rc == 0)
-		rc = volume_check_fence(p->z, p->w, p->why);
+		rc = vol_check_fence(p->z, p->w, p->why);
 	if (rc == 0)
 		rc = publish(p);
 	pin(p, false);
@@ -579,7 +579,7 @@ static void do_settle(struct zstor *z)
 	pthread_mutex_unlock(&z->lock);
 	w = zs_work_get(z);
 	if (w)
-		volume_settle(z, w);
+		vol_settle(z, w);
 	zs_work_put(z, w);
 	pthread_mutex_lock(&z->lock);
 }

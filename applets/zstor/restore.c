@@ -24,10 +24,10 @@
 #include "core/object/bundle.h"
 #include "core/object/restore.h"
 
-#define SUFFIX		 ".restore"
-#define DATA_HEAD_BYTES	 28u
+#define SUFFIX           ".restore"
+#define DATA_HEAD_BYTES  28u
 #define INDEX_HEAD_BYTES 29u
-#define MARK_BYTES	 44u
+#define MARK_BYTES       44u
 
 struct rest {
 	struct zstor *z;
@@ -501,14 +501,14 @@ static int restore_all(struct zstor *z, struct obj_work *w, char *why)
 	pthread_mutex_lock(&z->lock);
 	z->vol.local.restoring = false;
 	pthread_mutex_unlock(&z->lock);
-	rc = volume_save(z);
+	rc = vol_save(z);
 	if (rc < 0) {
 		snprintf(why, ZS_WHY, "cannot write %s: %s", z->dir, err_str(rc));
 		return EXIT_FAILED;
 	}
 	log_info("restored recovery point %" PRIu64 " objects=%" PRIu64 " bytes=%" PRIu64,
 		 z->vol.last.sequence, z->restore.objects_done, z->restore.bytes);
-	volume_set_state(z, VOL_READY, 0, "");
+	vol_set_state(z, VOL_READY, 0, "");
 	return EXIT_DONE;
 }
 
@@ -566,7 +566,7 @@ static int begin(struct zstor *z, struct obj_work *w, struct manifest *m, char *
 	if (rc == 0)
 		rc = forget_rows(z);
 	if (rc == 0)
-		rc = volume_save_manifest(z, m);
+		rc = vol_save_manifest(z, m);
 	if (rc < 0) {
 		snprintf(why, ZS_WHY, "cannot write %s: %s", z->dir, err_str(rc));
 		return EXIT_FAILED;
@@ -579,14 +579,14 @@ static int begin(struct zstor *z, struct obj_work *w, struct manifest *m, char *
 	z->vol.last = *m;
 	manifest_init(m);
 	pthread_mutex_unlock(&z->lock);
-	rc = volume_take_over(z, w, from, why);
+	rc = vol_take_over(z, w, from, why);
 	if (rc < 0) {
 		pthread_mutex_lock(&z->lock);
 		z->vol.local.restoring = z->vol.local.present;
 		pthread_mutex_unlock(&z->lock);
 		return exit_of(rc == -E_FENCED ? -EAGAIN : rc);
 	}
-	volume_set_state(z, VOL_RESTORING, EXIT_AGAIN, "a restore is under way");
+	vol_set_state(z, VOL_RESTORING, EXIT_AGAIN, "a restore is under way");
 	return EXIT_DONE;
 }
 
@@ -606,9 +606,9 @@ static int restore_empty(struct zstor *z, struct obj_work *w, char *why)
 	if (a == OBJ_UNKNOWN) {
 		rc = EXIT_AGAIN;
 	} else if (a == OBJ_ABSENT) {
-		rc = volume_take_over(z, w, 0, why) < 0 ? EXIT_AGAIN : EXIT_DONE;
+		rc = vol_take_over(z, w, 0, why) < 0 ? EXIT_AGAIN : EXIT_DONE;
 		if (rc == EXIT_DONE)
-			volume_set_state(z, VOL_READY, 0, "");
+			vol_set_state(z, VOL_READY, 0, "");
 	} else {
 		log_info("restoring recovery point %" PRIu64 " of generation %" PRIx64, m.sequence,
 			 m.generation);

@@ -134,7 +134,7 @@ static void add_point(struct building *b)
 	char text[ZS_WHY + 64], human[STR_HUMAN_MAX];
 
 	/* With nothing new since, the point is as good as when it was last compared. */
-	age = v->last_ms			    ? (now - v->last_ms) / 1000
+	age = v->last_ms                            ? (now - v->last_ms) / 1000
 	      : v->last.time && wall > v->last.time ? wall - v->last.time
 						    : 0;
 	yyjson_mut_obj_add_uint(b->doc, o, "sequence", v->last.sequence);
@@ -156,7 +156,7 @@ static void add_volume(struct building *b)
 	const struct volume *v = &b->z->vol;
 	char hex[33], generation[24], text[ZS_WHY + 64];
 
-	yyjson_mut_obj_add_str(b->doc, o, "state", volume_state_name(v->state));
+	yyjson_mut_obj_add_str(b->doc, o, "state", vol_state_name(v->state));
 	if (v->local.present) {
 		yyjson_mut_obj_add_strcpy(b->doc, o, "id", hex_encode(hex, v->local.volume, 16));
 		str_fmt(generation, sizeof(generation), "%" PRIx64, v->local.generation);
@@ -166,7 +166,7 @@ static void add_volume(struct building *b)
 	if (v->state == VOL_READY)
 		return;
 	yyjson_mut_obj_add_strcpy(b->doc, o, "why", v->why);
-	str_fmt(text, sizeof(text), "volume is %s: %s", volume_state_name(v->state), v->why);
+	str_fmt(text, sizeof(text), "volume is %s: %s", vol_state_name(v->state), v->why);
 	reason(b, text);
 }
 
@@ -187,7 +187,7 @@ static void add_restore(struct building *b)
 	yyjson_mut_obj_add_strcpy(b->doc, o, "text", text);
 }
 
-int status_fill(struct zstor *z, yyjson_mut_doc *doc, yyjson_mut_val *root)
+int zstatus_fill(struct zstor *z, yyjson_mut_doc *doc, yyjson_mut_val *root)
 {
 	struct building b = {.z = z, .doc = doc, .root = root};
 	bool degraded;
@@ -235,7 +235,7 @@ static void print_backends(yyjson_val *root, const char *role, const char *title
 	fprintf(out, "%-10s %zu of %zu up\n", title, up, all);
 }
 
-void status_print(yyjson_val *root, FILE *out)
+void zstatus_print(yyjson_val *root, FILE *out)
 {
 	yyjson_val *list = yyjson_obj_get(root, "reasons"), *o;
 	const char *state = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(root, "volume"), "state"));

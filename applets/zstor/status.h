@@ -10,9 +10,9 @@
 #include "applets/zstor/zstor.h"
 
 /* Adds the members to `root`. Returns the exit code: 0, or 4 when something is degraded. -ENOMEM. */
-int status_fill(struct zstor *z, yyjson_mut_doc *doc, yyjson_mut_val *root);
+int zstatus_fill(struct zstor *z, yyjson_mut_doc *doc, yyjson_mut_val *root);
 
 /* The same for people, from the answer of a daemon. */
-void status_print(yyjson_val *root, FILE *out);
+void zstatus_print(yyjson_val *root, FILE *out);
 
 #endif

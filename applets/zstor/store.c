@@ -14,7 +14,7 @@
 #include "core/base/str.h"
 #include "core/base/sys.h"
 
-#define FULL_MS	       600000u /* a store that says it is full is left alone for so long */
+#define FULL_MS        600000u /* a store that says it is full is left alone for so long */
 #define BACKOFF_MAX_MS 5000u
 #define CONNS_MAX      8u
 

@@ -376,7 +376,7 @@ static int pay_nsdrop(struct zstor *z, struct obj_work *w, const struct owed *o,
 	}
 	pthread_mutex_unlock(&z->lock);
 	if (rc == 0)
-		rc = volume_take_over(z, w, base, why);
+		rc = vol_take_over(z, w, base, why);
 	if (rc == 0)
 		rc = rows_clear(z, o->ns);
 	return rc;

@@ -25,10 +25,10 @@
 #include "core/config/cfg.h"
 #include "core/object/restore.h"
 
-static const char *const state_names[] = {"unknown", "new",    "empty",	 "restoring",
+static const char *const state_names[] = {"unknown", "new",    "empty",  "restoring",
 					  "ready",   "fenced", "refused"};
 
-const char *volume_state_name(enum vol_state s)
+const char *vol_state_name(enum vol_state s)
 {
 	return state_names[s];
 }
@@ -52,7 +52,7 @@ static void here(struct zstor *z, struct vol_local *l)
 	}
 }
 
-int volume_save(struct zstor *z)
+int vol_save(struct zstor *z)
 {
 	char path[FILE_PATH_MAX], text[1024], hex[33];
 	struct vol_local l;
@@ -114,7 +114,7 @@ static int load_manifest(struct zstor *z, struct err_text *err)
 	return rc < 0 ? err_set(err, rc, "cannot read %s: %s is wrong", path, what) : 0;
 }
 
-int volume_load(struct zstor *z, struct err_text *err)
+int vol_load(struct zstor *z, struct err_text *err)
 {
 	char path[FILE_PATH_MAX], *text;
 	struct cfg_node *root = NULL;
@@ -141,7 +141,7 @@ int volume_load(struct zstor *z, struct err_text *err)
 	return rc < 0 ? err_prefix(err, rc, "cannot use %s", path) : 0;
 }
 
-int volume_save_manifest(struct zstor *z, const struct manifest *m)
+int vol_save_manifest(struct zstor *z, const struct manifest *m)
 {
 	struct buf b = BUF_INIT(MANIFEST_MAX_BYTES);
 	char path[FILE_PATH_MAX];
@@ -159,7 +159,7 @@ int volume_save_manifest(struct zstor *z, const struct manifest *m)
 
 /* ------------------------------------------------------------------------------------------------ settling --- */
 
-void volume_set_state(struct zstor *z, enum vol_state state, int code, const char *why)
+void vol_set_state(struct zstor *z, enum vol_state state, int code, const char *why)
 {
 	bool changed;
 
@@ -173,7 +173,7 @@ void volume_set_state(struct zstor *z, enum vol_state state, int code, const cha
 	if (changed && state == VOL_READY)
 		log_info("volume is ready generation=%" PRIx64, z->vol.local.generation);
 	else if (changed)
-		log_warn("volume is %s: %s", volume_state_name(state), why);
+		log_warn("volume is %s: %s", vol_state_name(state), why);
 }
 
 static void keep_metas(struct zstor *z, const struct meta *m)
@@ -188,7 +188,7 @@ static int bind_spool(struct zstor *z)
 	return z->spool ? spool_bind(z->spool, z->vol.local.volume, z->vol.local.generation) : 0;
 }
 
-int volume_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why)
+int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why)
 {
 	struct meta m;
 	uint64_t generation;
@@ -206,7 +206,7 @@ int volume_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, cha
 	z->vol.local.generation = generation;
 	z->vol.local.pending = 0;
 	pthread_mutex_unlock(&z->lock);
-	rc = volume_save(z);
+	rc = vol_save(z);
 	if (rc == 0)
 		rc = bind_spool(z);
 	if (rc < 0)
@@ -238,7 +238,7 @@ static void become_fenced(struct zstor *z, uint64_t by)
 	pthread_mutex_lock(&z->lock);
 	z->vol.fenced_by = by;
 	pthread_mutex_unlock(&z->lock);
-	volume_set_state(z, VOL_FENCED, EXIT_FAILED, why);
+	vol_set_state(z, VOL_FENCED, EXIT_FAILED, why);
 	if (z->spool && spool_put(z->spool, &fence, NULL, 0) < 0)
 		log_err("cannot note in the spool that this front end is fenced");
 	front_lock_all(z);
@@ -262,7 +262,7 @@ static int compare_sequence(struct zstor *z, struct obj_work *w, bool *is_old_co
 		rc = -EAGAIN;
 	} else if (a == OBJ_FOUND && m.generation == l->generation && m.sequence > l->sequence) {
 		if (m.sequence == l->pending) {
-			rc = volume_save_manifest(z, &m);
+			rc = vol_save_manifest(z, &m);
 			pthread_mutex_lock(&z->lock);
 			l->sequence = m.sequence;
 			manifest_release(&z->vol.last);
@@ -270,7 +270,7 @@ static int compare_sequence(struct zstor *z, struct obj_work *w, bool *is_old_co
 			manifest_init(&m);
 			pthread_mutex_unlock(&z->lock);
 			if (rc == 0)
-				rc = volume_save(z);
+				rc = vol_save(z);
 		} else {
 			*is_old_copy = true;
 		}
@@ -295,8 +295,8 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 	int rc;
 
 	if (memcmp(id->volume, l->volume, 16) != 0) {
-		volume_set_state(z, VOL_REFUSED, EXIT_KEY,
-				 "the stores hold another volume than this state directory");
+		vol_set_state(z, VOL_REFUSED, EXIT_KEY,
+			      "the stores hold another volume than this state directory");
 		return;
 	}
 	if (id->generation >> 32 > l->generation >> 32 ||
@@ -305,43 +305,43 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 		return;
 	}
 	if (id->generation != l->generation) {
-		volume_set_state(
+		vol_set_state(
 			z, VOL_REFUSED, EXIT_FAILED,
 			"the metadata stores show an older generation than this node: they were rolled back");
 		return;
 	}
 	if (l->restoring) {
-		volume_set_state(z, VOL_RESTORING, EXIT_AGAIN,
-				 "a restore was cut short and goes on when it is asked for");
+		vol_set_state(z, VOL_RESTORING, EXIT_AGAIN,
+			      "a restore was cut short and goes on when it is asked for");
 		return;
 	}
 	rc = compare_sequence(z, w, &is_old_copy, why);
 	if (rc == -EAGAIN) {
-		volume_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
+		vol_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
 		return;
 	}
 	if (rc < 0) {
-		volume_set_state(z, VOL_REFUSED, EXIT_FAILED, why[0] ? why : err_str(rc));
+		vol_set_state(z, VOL_REFUSED, EXIT_FAILED, why[0] ? why : err_str(rc));
 		return;
 	}
 	if (is_old_copy || was_copied(z)) {
 		log_warn("this state directory is %s: taking over",
 			 is_old_copy ? "older than what the stores hold" : "not where it was");
-		rc = volume_take_over(z, w, l->sequence ? z->vol.last.generation : l->base, why);
+		rc = vol_take_over(z, w, l->sequence ? z->vol.last.generation : l->base, why);
 		if (rc == -E_FENCED) {
-			volume_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
+			vol_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why);
 			return;
 		}
 	} else {
 		rc = bind_spool(z);
 	}
 	if (rc < 0)
-		volume_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why[0] ? why : err_str(rc));
+		vol_set_state(z, VOL_UNKNOWN, EXIT_AGAIN, why[0] ? why : err_str(rc));
 	else
-		volume_set_state(z, VOL_READY, 0, "");
+		vol_set_state(z, VOL_READY, 0, "");
 }
 
-void volume_settle(struct zstor *z, struct obj_work *w)
+void vol_settle(struct zstor *z, struct obj_work *w)
 {
 	enum obj_answer a;
 	struct meta m;
@@ -354,23 +354,23 @@ void volume_settle(struct zstor *z, struct obj_work *w)
 	if (a == OBJ_FOUND && !keyring_has_volume(z->keys))
 		(void)keyring_set_volume(z->keys, m.newest.volume);
 	if (a == OBJ_UNKNOWN)
-		volume_set_state(z, code == -E_KEY ? VOL_REFUSED : VOL_UNKNOWN,
-				 code == -E_KEY ? EXIT_KEY : EXIT_AGAIN, why);
+		vol_set_state(z, code == -E_KEY ? VOL_REFUSED : VOL_UNKNOWN,
+			      code == -E_KEY ? EXIT_KEY : EXIT_AGAIN, why);
 	else if (a == OBJ_ABSENT && z->vol.local.present)
-		volume_set_state(
+		vol_set_state(
 			z, VOL_REFUSED, EXIT_FAILED,
 			"this node holds a volume, and no metadata store knows of it: all of them are empty");
 	else if (a == OBJ_ABSENT)
-		volume_set_state(z, VOL_NEW, EXIT_NOT_FOUND,
-				 "the metadata stores hold no volume; zstor init --new makes one");
+		vol_set_state(z, VOL_NEW, EXIT_NOT_FOUND,
+			      "the metadata stores hold no volume; zstor init --new makes one");
 	else if (z->vol.local.present)
 		settle_ours(z, w, &m.newest);
 	else
-		volume_set_state(z, VOL_EMPTY, EXIT_AGAIN,
-				 "this node holds nothing of the volume yet: a restore is needed");
+		vol_set_state(z, VOL_EMPTY, EXIT_AGAIN,
+			      "this node holds nothing of the volume yet: a restore is needed");
 }
 
-int volume_check_fence(struct zstor *z, struct obj_work *w, char *why)
+int vol_check_fence(struct zstor *z, struct obj_work *w, char *why)
 {
 	uint64_t own;
 	struct meta m;
@@ -420,11 +420,11 @@ static int adopt_created(struct zstor *z, struct obj_work *w, char *why)
 			 "the stores hold this volume already, with recovery points: start without --new");
 		return EXIT_FAILED;
 	}
-	rc = volume_take_over(z, w, 0, why);
+	rc = vol_take_over(z, w, 0, why);
 	return rc < 0 ? EXIT_AGAIN : EXIT_DONE;
 }
 
-int volume_create(struct zstor *z, struct obj_work *w, char *why)
+int vol_create(struct zstor *z, struct obj_work *w, char *why)
 {
 	struct meta m;
 	uint64_t generation;
@@ -445,7 +445,7 @@ int volume_create(struct zstor *z, struct obj_work *w, char *why)
 	keep_metas(z, &m);
 	z->vol.local = (struct vol_local){.present = true, .generation = generation};
 	memcpy(z->vol.local.volume, keyring_volume(z->keys), 16);
-	rc = volume_save(z);
+	rc = vol_save(z);
 	if (rc == 0)
 		rc = bind_spool(z);
 	if (rc < 0)

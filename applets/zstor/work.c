@@ -98,9 +98,9 @@ static void run_store(struct request *r)
 		log_warn("stored, but cannot remove %s: %s", r->path, err_str(-errno));
 	if (rc < 0 && !r->why[0])
 		snprintf(r->why, ZS_WHY, "%s", err_str(rc));
-	r->code = rc == 0			      ? EXIT_DONE
+	r->code = rc == 0                             ? EXIT_DONE
 		  : rc == -EAGAIN || rc == -ECANCELED ? EXIT_AGAIN
-		  : rc == -E_KEY		      ? EXIT_KEY
+		  : rc == -E_KEY                      ? EXIT_KEY
 						      : EXIT_FAILED;
 	if (rc == 0)
 		log_info("stored %s", r->path);

@@ -161,7 +161,7 @@ static int open_keys(struct zstor *z, struct err_text *err)
 
 static int refuse_our_mounts(struct zstor *z, struct err_text *err)
 {
-	const char *paths[] = {z->conf.path,	   z->conf.state,  z->conf.data_root,
+	const char *paths[] = {z->conf.path,       z->conf.state,  z->conf.data_root,
 			       z->conf.index_root, z->conf.socket, z->conf.keys};
 
 	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)

@@ -68,7 +68,7 @@ struct zs_ns {
 	char name[SPOOL_NS_MAX + 1];
 	struct zs_row *rows;
 	uint32_t rows_count, rows_cap;
-	int rows_fd;			/* appended under rows_io; -1 = not opened yet */
+	int rows_fd;                    /* appended under rows_io; -1 = not opened yet */
 	struct zs_bundle_done *bundles; /* sorted by first */
 	size_t bundles_count, bundles_cap;
 	uint32_t
@@ -94,7 +94,7 @@ struct vol_local {
 	bool restoring; /* the files named by the manifest beside it are not all there yet */
 	uint8_t volume[16];
 	uint64_t generation;
-	uint64_t base;	   /* generation whose manifest counts while ours has none */
+	uint64_t base;     /* generation whose manifest counts while ours has none */
 	uint64_t sequence; /* newest that was published */
 	uint64_t pending;  /* about to be published when this was written; 0 = none */
 	char machine[64];
@@ -103,7 +103,7 @@ struct vol_local {
 
 struct volume {
 	enum vol_state state;
-	int code;	  /* exit code of a refusal */
+	int code;         /* exit code of a refusal */
 	char why[ZS_WHY]; /* sentence for every state that is not READY */
 	struct vol_local local;
 	struct manifest last; /* newest that was published or restored; generation 0 = none */
@@ -115,8 +115,8 @@ struct volume {
 
 struct zs_point_status {
 	uint64_t wanted; /* number of the latest request for a point */
-	uint64_t done;	 /* requests up to this one are answered by a published point */
-	uint64_t tried;	 /* requests up to this one have had their try */
+	uint64_t done;   /* requests up to this one are answered by a published point */
+	uint64_t tried;  /* requests up to this one have had their try */
 	bool busy;
 	char error[ZS_WHY]; /* why the last try failed; "" = it did not */
 	uint64_t failing_since_ms;
@@ -147,11 +147,11 @@ struct zstor {
 	char spool_dir[FILE_PATH_MAX];
 	struct work_cache *works;
 	char dir[FILE_PATH_MAX]; /* `<state>/zstor` */
-	int dir_lock;		 /* flock: one daemon per state directory */
+	int dir_lock;            /* flock: one daemon per state directory */
 
 	pthread_mutex_t rows_io;
 	pthread_mutex_t front_lock; /* guards front */
-	struct client *front;	    /* connection to the front zdb, NULL = none */
+	struct client *front;       /* connection to the front zdb, NULL = none */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
@@ -221,19 +221,19 @@ int rows_load(struct zstor *z);
 void rows_release(struct zstor *z);
 
 /* volume.c. None with `lock` held. */
-int volume_load(struct zstor *z, struct err_text *err);
+int vol_load(struct zstor *z, struct err_text *err);
 /* Asks the stores and decides the state. */
-void volume_settle(struct zstor *z, struct obj_work *w);
+void vol_settle(struct zstor *z, struct obj_work *w);
 /* Makes a volume on empty stores (`zstor --new init`): exit code, `why` filled. */
-int volume_create(struct zstor *z, struct obj_work *w, char *why);
+int vol_create(struct zstor *z, struct obj_work *w, char *why);
 /* New generation on top of `restored`; saves the local state. 0, -EAGAIN, -E_FENCED. */
-int volume_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why);
+int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why);
 /* Reads the identities: 0 still ours, -E_FENCED (state changed, spool marked, front told), -EAGAIN. */
-int volume_check_fence(struct zstor *z, struct obj_work *w, char *why);
-void volume_set_state(struct zstor *z, enum vol_state state, int code, const char *why);
-int volume_save(struct zstor *z); /* local state as it is in vol.local */
-int volume_save_manifest(struct zstor *z, const struct manifest *m);
-const char *volume_state_name(enum vol_state s);
+int vol_check_fence(struct zstor *z, struct obj_work *w, char *why);
+void vol_set_state(struct zstor *z, enum vol_state state, int code, const char *why);
+int vol_save(struct zstor *z); /* local state as it is in vol.local */
+int vol_save_manifest(struct zstor *z, const struct manifest *m);
+const char *vol_state_name(enum vol_state s);
 
 /* objects.c: objects by what they are. None with `lock` held. */
 enum obj_answer object_find(struct zstor *z, struct obj_work *w, const struct obj_id *id, struct record *rec,
@@ -319,7 +319,7 @@ int file_object_id(struct obj_id *id, const char *path, char *why);
 /* evict.c: until the data directory is below `target_bytes`. Exit code. */
 struct evict_result {
 	uint64_t files, bytes, kept; /* kept: could not be proved safe */
-	char why[ZS_WHY];	     /* the first reason for keeping one */
+	char why[ZS_WHY];            /* the first reason for keeping one */
 };
 int evict_run(struct zstor *z, uint64_t target_bytes, struct evict_result *res);
 

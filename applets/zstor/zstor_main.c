@@ -245,7 +245,7 @@ static int on_line(void *ctx, yyjson_val *line)
 			puts(json);
 		free(json);
 	} else if (c->is_status) {
-		status_print(line, stdout);
+		zstatus_print(line, stdout);
 	} else if (c->number) {
 		char bytes[STR_HUMAN_MAX];
 
@@ -353,14 +353,14 @@ static int init_main(const struct applet *self, const struct verb *verb, void *c
 	if (rc == 0 && (rc = file_mkdir_p(z.dir, 0700)) == 0 &&
 	    (rc = file_join(path, sizeof(path), z.dir, "lock")) == 0) {
 		z.dir_lock = file_lock(path);
-		rc = z.dir_lock < 0 ? z.dir_lock : volume_load(&z, &err);
+		rc = z.dir_lock < 0 ? z.dir_lock : vol_load(&z, &err);
 	}
 	if (rc < 0) {
 		log_err("cannot make a volume: %s", err.text[0] ? err.text : err_str(rc));
 		code = rc == -E_LOCKED ? EXIT_LOCKED : rc == -E_KEY ? EXIT_KEY : EXIT_FAILED;
 	} else {
 		w = zs_work_get(&z);
-		code = w ? volume_create(&z, w, why) : EXIT_FAILED;
+		code = w ? vol_create(&z, w, why) : EXIT_FAILED;
 		zs_work_put(&z, w);
 		if (code == EXIT_DONE)
 			log_info("the volume is made%s%s", why[0] ? ": " : "", why);
@@ -417,7 +417,7 @@ static int list_main(const struct applet *self, const struct verb *verb, void *c
 		stores_ping_all(&z);
 		w = zs_work_get(&z);
 		if (w)
-			volume_settle(&z, w);
+			vol_settle(&z, w);
 		zs_work_put(&z, w);
 		if (z.vol.state == VOL_UNKNOWN || z.vol.state == VOL_NEW ||
 		    (z.vol.state == VOL_REFUSED && z.vol.code == EXIT_KEY)) {
