@@ -345,11 +345,6 @@ static bool is_value_end(char c)
 	return c == '\0' || strchr(" \t\r\n#,]}", c) != NULL;
 }
 
-static int set_text(struct toml *t, struct cfg_node *node, enum cfg_scalar scalar)
-{
-	return cfg_set_text(t->b, node, scalar, (const char *)t->text.data, t->text.len);
-}
-
 /* 0x, 0o, 0b: no sign; the text becomes decimal. */
 static int read_based(struct toml *t, struct cfg_node *node, unsigned base)
 {
@@ -394,7 +389,7 @@ static int read_decimal(struct toml *t, struct cfg_node *node)
 {
 	const char *p = t->at;
 	bool is_float = false, is_zero_led;
-	int64_t v;
+	int64_t v = 0;
 	size_t digits;
 	int code = 0;
 
@@ -422,7 +417,9 @@ static int read_decimal(struct toml *t, struct cfg_node *node)
 	if (!is_float && str_parse_i64_n((const char *)t->text.data, t->text.len, &v))
 		return toml_fail(t, "number too large");
 	t->at = p;
-	return set_text(t, node, is_float ? CFG_FLOAT : CFG_INT);
+	if (!is_float && v == 0) /* -0 is 0 */
+		return cfg_set_text(t->b, node, CFG_INT, "0", 1);
+	return cfg_set_text(t->b, node, is_float ? CFG_FLOAT : CFG_INT, (const char *)t->text.data, t->text.len);
 }
 
 static int read_word(struct toml *t, struct cfg_node *node, const char *word)

@@ -15,6 +15,7 @@ struct yaml {
 	struct cfg_node *at; /* the map or list that is open */
 	char key[CFG_KEY_MAX + 1];
 	size_t key_len;
+	unsigned key_line;
 	bool has_key; /* a key of `at` waits for its value */
 	bool is_done;
 	unsigned documents;
@@ -61,6 +62,7 @@ static int take_key(struct yaml *y, const yaml_event_t *event)
 				(int)len, text);
 	memcpy(y->key, text, len);
 	y->key_len = len;
+	y->key_line = (unsigned)event->start_mark.line + 1;
 	y->has_key = true;
 	return 0;
 }
@@ -72,7 +74,7 @@ static struct cfg_node *add_here(struct yaml *y, const yaml_event_t *event, enum
 
 	y->has_key = false;
 	return cfg_add(y->b, y->at, in_map ? y->key : NULL, in_map ? y->key_len : 0, kind,
-		       (unsigned)event->start_mark.line + 1, code);
+		       in_map ? y->key_line : (unsigned)event->start_mark.line + 1, code);
 }
 
 static int on_scalar(struct yaml *y, const yaml_event_t *event)
