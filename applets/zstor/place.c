@@ -1,11 +1,11 @@
 /*
- * place: an exact search over counts per group, then a weighted draw inside each group.
+ * place: an exact search over how many shards a group gets, then a weighted draw inside each group.
  *
- * Counts are found by adding one shard at a time to the group that keeps the distribution most even (fewest shards
- * relative to what it can hold). The even distribution is the best there is for the validity rule: moving a shard from
- * a fuller to an emptier group never lowers the sum that is left after the largest groups are dropped, except that a
- * group with c_i <= nodes_lost contributes nothing. So fewer groups may be needed: all numbers of groups are tried,
- * largest groups first.
+ * Which group gets which count does not matter for validity, so only non-increasing sequences of counts are tried: the
+ * partitions of n, at most 8,349 for n = 32. A sequence fits when its i-th count is at most the i-th largest group. Those
+ * with the smallest largest count come first, so that the shards are spread as evenly as the promise allows. The counts are
+ * then given, largest first, to random groups that can hold them; there is always one left, because at least i groups can
+ * hold the i-th count and i - 1 are taken.
  */
 #include "applets/zstor/place.h"
 
@@ -17,7 +17,6 @@
 
 struct group_room {
 	unsigned group, room;
-	uint32_t tie; /* random order among equals */
 };
 
 bool place_valid(const unsigned *counts, unsigned groups, unsigned k, unsigned groups_lost,
@@ -43,37 +42,60 @@ bool place_valid(const unsigned *counts, unsigned groups, unsigned k, unsigned g
 	return sum >= k;
 }
 
+struct search {
+	const struct group_room *rooms; /* largest first */
+	unsigned groups, k, groups_lost, nodes_lost;
+	unsigned parts[PLACE_GROUPS_MAX]; /* non-increasing */
+};
+
 static int by_room(const void *a, const void *b)
 {
 	const struct group_room *x = a, *y = b;
 
-	if (x->room != y->room)
-		return x->room > y->room ? -1 : 1;
-	return x->tie < y->tie ? -1 : x->tie > y->tie;
+	return x->room > y->room ? -1 : x->room < y->room;
 }
 
-/* The even distribution of n over the first `use` groups; false when they cannot hold n. */
-static bool spread(const struct group_room *rooms, unsigned use, unsigned n, unsigned *counts)
+/* Parts [0, at) are chosen, `left` shards remain, none of the further parts may be above `most`. */
+static bool try_parts(struct search *s, unsigned at, unsigned left, unsigned most)
 {
-	unsigned placed = 0;
+	unsigned least;
 
-	for (unsigned i = 0; i < use; i++)
-		counts[rooms[i].group] = 0;
-	while (placed < n) {
-		unsigned best = use;
-
-		for (unsigned i = 0; i < use; i++) {
-			if (counts[rooms[i].group] >= rooms[i].room)
-				continue;
-			if (best == use || counts[rooms[i].group] < counts[rooms[best].group])
-				best = i;
-		}
-		if (best == use)
-			return false;
-		counts[rooms[best].group]++;
-		placed++;
+	if (left == 0)
+		return place_valid(s->parts, at, s->k, s->groups_lost, s->nodes_lost);
+	if (at == s->groups)
+		return false;
+	least = (left + s->groups - at - 1) / (s->groups - at);
+	if (most > s->rooms[at].room)
+		most = s->rooms[at].room;
+	for (unsigned part = least; part <= most && part <= left; part++) {
+		s->parts[at] = part;
+		if (try_parts(s, at + 1, left - part, part))
+			return true;
 	}
-	return true;
+	return false;
+}
+
+/* Gives each part to a random group that can hold it. */
+static void give(const struct search *s, const struct group_room *rooms, unsigned n, uint32_t (*rnd)(void *),
+		 void *ctx, unsigned counts[PLACE_GROUPS_MAX])
+{
+	bool taken[PLACE_GROUPS_MAX] = {false};
+
+	for (unsigned i = 0; n; i++) {
+		unsigned able = 0, pick;
+
+		for (unsigned g = 0; g < s->groups; g++)
+			able += !taken[g] && rooms[g].room >= s->parts[i];
+		pick = rnd(ctx) % able;
+		for (unsigned g = 0; g < s->groups; g++) {
+			if (taken[g] || rooms[g].room < s->parts[i] || pick-- > 0)
+				continue;
+			taken[g] = true;
+			counts[rooms[g].group] = s->parts[i];
+			break;
+		}
+		n -= s->parts[i];
+	}
 }
 
 /* Counts per group for the nodes that are usable (or all). False when no valid ones exist. */
@@ -82,24 +104,22 @@ static bool find_counts(const struct place_node *nodes, unsigned count, bool all
 			unsigned counts[PLACE_GROUPS_MAX])
 {
 	struct group_room rooms[PLACE_GROUPS_MAX];
-	unsigned used = 0;
+	struct search s = {.rooms = rooms, .k = k, .groups_lost = groups_lost, .nodes_lost = nodes_lost};
 
+	memset(counts, 0, PLACE_GROUPS_MAX * sizeof(*counts));
 	for (unsigned g = 0; g < PLACE_GROUPS_MAX; g++) {
 		unsigned room = 0;
 
 		for (unsigned i = 0; i < count; i++)
 			room += nodes[i].group == g && (all || nodes[i].usable);
 		if (room)
-			rooms[used++] = (struct group_room){.group = g, .room = room, .tie = rnd(ctx)};
+			rooms[s.groups++] = (struct group_room){.group = g, .room = room};
 	}
-	qsort(rooms, used, sizeof(rooms[0]), by_room);
-	for (unsigned use = used; use > 0; use--) {
-		memset(counts, 0, PLACE_GROUPS_MAX * sizeof(*counts));
-		if (spread(rooms, use, n, counts) &&
-		    place_valid(counts, PLACE_GROUPS_MAX, k, groups_lost, nodes_lost))
-			return true;
-	}
-	return false;
+	qsort(rooms, s.groups, sizeof(rooms[0]), by_room);
+	if (!try_parts(&s, 0, n, n))
+		return false;
+	give(&s, rooms, n, rnd, ctx, counts);
+	return true;
 }
 
 /* One node of the group that is usable and not taken, with a chance by weight. */

@@ -80,7 +80,8 @@ static int teardown(void **state)
 static void test_order_and_fields(void **state)
 {
 	struct spool *sp = open_spool(*state);
-	struct spool_intent a = segment("zdbfs-data", 7), b = {.kind = SPOOL_GARBAGE, .after_sequence = 42}, c;
+	struct spool_intent a = segment("zdbfs-data", 7), b = {.kind = SPOOL_GARBAGE, .after_sequence = 42},
+			    c;
 	struct seen *s;
 
 	memset(b.name, 0x5a, sizeof(b.name));
@@ -378,7 +379,8 @@ static void test_fail_at_nth(void **state)
 
 	for (n = 1;; n++) {
 		char dir[4096];
-		struct spool_intent before = segment("ns", 1), again = segment("ns", 1), other = segment("ns", 2);
+		struct spool_intent before = segment("ns", 1), again = segment("ns", 1),
+				    other = segment("ns", 2);
 		struct spool *sp;
 		struct seen *s;
 		bool fired;
@@ -441,7 +443,8 @@ static void test_fail_allocations(void **state)
 
 struct step {
 	struct spool_intent in;
-	uint64_t put_acked, removed; /* recorded calls when it was acknowledged; when its removal began, 0 = never */
+	uint64_t put_acked,
+		removed; /* recorded calls when it was acknowledged; when its removal began, 0 = never */
 };
 
 /* Power cut after every call of a run: each acknowledged put that was not taken away or replaced is there, whole. */
@@ -497,14 +500,16 @@ static void test_power_cut(void **state)
 					there = true;
 					if (cut < steps[i].put_acked)
 						continue;
-					assert_int_equal(spool_payload(sp, &s->in[j], 1000, &payload, &len), 0);
+					assert_int_equal(spool_payload(sp, &s->in[j], 1000, &payload, &len),
+							 0);
 					assert_int_equal(len, 700);
 					assert_int_equal(payload[699], 'a' + i);
 					mem_free(payload);
 				}
-				if (cut >= steps[i].put_acked && (!steps[i].removed || cut <= steps[i].removed) && !there)
-					fail_msg("segment %d is lost: cut %llu policy %d seed %llu", i, (unsigned long long)cut,
-						 policy, (unsigned long long)seed);
+				if (cut >= steps[i].put_acked &&
+				    (!steps[i].removed || cut <= steps[i].removed) && !there)
+					fail_msg("segment %d is lost: cut %llu policy %d seed %llu", i,
+						 (unsigned long long)cut, policy, (unsigned long long)seed);
 			}
 			spool_close(sp);
 			snprintf(out, sizeof(out), "%s/out", (char *)*state);
@@ -525,7 +530,8 @@ static void test_where(void **state)
 	int len;
 
 	snprintf(path, sizeof(path), "%s/zstor.toml", (char *)*state);
-	len = snprintf(text, sizeof(text), "socket = \"/run/z.sock\"\nzdb_data_dir_path = \"/data/data/zdbfs-data\"\n");
+	len = snprintf(text, sizeof(text),
+		       "socket = \"/run/z.sock\"\nzdb_data_dir_path = \"/data/data/zdbfs-data\"\n");
 	assert_int_equal(file_write_atomic(path, 0600, text, (size_t)len), 0);
 	unsetenv("ZDB_SPOOL");
 	assert_int_equal(where_load(&w, path, &err), 0);
