@@ -12,6 +12,7 @@
 #include "core/base/clock.h"
 
 #include "applets/zinit/ctl.h"
+#include "applets/zinit/logger.h"
 
 enum { PARTIAL_COUNT = 64, READ_BYTES = 65536 };
 
@@ -37,6 +38,8 @@ static void append(struct service *s, enum ring_stream stream, bool is_cut, cons
 	};
 
 	ring_append(&s->ring, &line, data);
+	if (s->logger)
+		logger_line(s->logger, &line, data);
 	ctl_log_appended(s->sup->ctl);
 }
 

@@ -36,6 +36,7 @@ static void client_close(struct client *c)
 	buf_release(&c->in);
 	buf_release(&c->out);
 	mem_free(c->wait_names);
+	mem_free(c->stats);
 	mem_free(c->wait_id);
 	memset(c, 0, sizeof(*c));
 	ctl->client_count--;
@@ -333,6 +334,8 @@ static bool is_reached(const struct service *s, enum wait_for wait_for)
 		return service_is_satisfying(s);
 	case WAIT_ENDED:
 		return !service_is_live(s);
+	case WAIT_STATS:
+		return false; /* only its timer ends it */
 	case WAIT_NOTHING:
 		break;
 	}
@@ -352,6 +355,8 @@ static void end_wait(struct client *c, bool is_ok, bool is_timeout)
 	c->wait_for = WAIT_NOTHING;
 	c->wait_count = 0;
 	mem_free(c->wait_names);
+	mem_free(c->stats);
+	c->stats = NULL;
 	mem_free(c->wait_id);
 	c->wait_names = NULL;
 	c->wait_id = NULL;
@@ -363,7 +368,7 @@ static void end_wait(struct client *c, bool is_ok, bool is_timeout)
 
 static void check_wait(struct client *c)
 {
-	bool is_ok = true, is_over = true;
+	bool is_ok = true, is_over = c->wait_for != WAIT_STATS;
 
 	for (uint32_t i = 0; i < c->wait_count; i++) {
 		const struct service *s = sup_find(client_sup(c), c->wait_names[i]);

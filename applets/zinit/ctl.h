@@ -27,6 +27,8 @@ enum {
 };
 
 struct client;
+struct stats;
+struct http;
 
 /* ---- for the supervisor ---- */
 
@@ -52,6 +54,7 @@ enum wait_for {
 	WAIT_DOWN,  /* no process, and none planned */
 	WAIT_READY, /* satisfying as a dependency; ends badly when that cannot come by itself any more */
 	WAIT_ENDED, /* no process now */
+	WAIT_STATS, /* the second sample of service_stats */
 };
 
 /* A client that follows logs: its place in them, and how lines are written. */
@@ -75,6 +78,7 @@ struct client {
 	enum client_protocol protocol;
 	bool is_closing; /* when `out` is empty */
 	bool is_eof;     /* nothing more comes */
+	bool is_http;    /* no connection of ours: `out` is the answer of one HTTP request */
 	uint64_t active_ms;
 	size_t scanned; /* JSON: bytes of `in` that the boundary search has seen */
 	uint32_t depth;
@@ -84,8 +88,9 @@ struct client {
 	uint32_t wait_count;
 	char (*wait_names)[UNIT_NAME_MAX + 1]; /* one, or CTL_WAIT_NAMES of them; owned */
 	struct loop_timer wait_timer;
-	char *wait_id;      /* JSON text of the request's id; owned */
-	bool wait_is_plain; /* answer null, as the original's stop does */
+	char *wait_id;       /* JSON text of the request's id; owned */
+	struct stats *stats; /* first sample; owned */
+	bool wait_is_plain;  /* answer null, as the original's stop does */
 };
 
 /* The protocol's parsers: take what they can from client->in. */
@@ -117,6 +122,7 @@ struct ctl {
 	char path[108];
 	struct client clients[CTL_CLIENTS];
 	uint32_t client_count;
+	struct http *http;      /* the HTTP door; NULL = closed */
 	uint64_t subscriptions; /* given out so far */
 	struct loop_post flush; /* followers get their lines at the end of the round */
 };

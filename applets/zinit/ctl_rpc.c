@@ -5,6 +5,7 @@
  */
 #include "applets/zinit/ctl_rpc.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -129,6 +130,15 @@ struct service *rpc_param_service(struct rpc *rpc, const char *action)
 
 /* ---- waits ---- */
 
+/* The id as JSON text, from our own allocator. */
+static char *copy_id(yyjson_val *id)
+{
+	char *text = yyjson_val_write(id, YYJSON_WRITE_NOFLAG, NULL), *copy = text ? mem_strdup(text) : NULL;
+
+	free(text);
+	return copy;
+}
+
 int rpc_wait(struct rpc *rpc, yyjson_val *names, enum wait_for wait_for, int64_t timeout_ms, bool is_plain)
 {
 	struct client *c = rpc->client;
@@ -137,7 +147,7 @@ int rpc_wait(struct rpc *rpc, yyjson_val *names, enum wait_for wait_for, int64_t
 	if (rpc->is_batch || count == 0 || count > CTL_WAIT_NAMES)
 		return -E_LIMIT;
 	c->wait_names = mem_calloc(count, sizeof(*c->wait_names));
-	c->wait_id = rpc->id ? yyjson_val_write(rpc->id, YYJSON_WRITE_NOFLAG, NULL) : NULL;
+	c->wait_id = rpc->id ? copy_id(rpc->id) : NULL;
 	if (!c->wait_names || (rpc->id && !c->wait_id)) {
 		mem_free(c->wait_names);
 		c->wait_names = NULL;
@@ -167,7 +177,14 @@ void ctl_rpc_wait_done(struct client *c, bool is_ok, bool is_timeout)
 	if (doc && id) {
 		yyjson_mut_val *root = begin_answer(doc, yyjson_doc_get_root(id));
 
-		if (c->wait_is_plain) {
+		if (c->stats) {
+			const struct service *s = sup_find(client_sup(c), c->wait_names[0]);
+
+			if (s && s->pid)
+				yyjson_mut_obj_add_val(doc, root, "result", info_stats(doc, s, c->stats));
+			else
+				yyjson_mut_obj_add_null(doc, root, "result");
+		} else if (c->wait_is_plain) {
 			yyjson_mut_obj_add_null(doc, root, "result");
 		} else {
 			yyjson_mut_val *result = yyjson_mut_obj(doc), *states = yyjson_mut_obj(doc);
@@ -223,7 +240,7 @@ out:
 static yyjson_mut_val *run_one(struct client *c, yyjson_mut_doc *doc, yyjson_val *request, bool is_batch,
 			       void (**after)(struct sup *))
 {
-	struct rpc rpc = {.client = c, .doc = doc, .is_batch = is_batch};
+	struct rpc rpc = {.client = c, .doc = doc, .is_batch = is_batch || c->is_http, .is_http = c->is_http};
 	const char *version, *method;
 	yyjson_mut_val *root;
 	bool is_valid;

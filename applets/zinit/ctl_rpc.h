@@ -37,6 +37,7 @@ struct rpc {
 	yyjson_mut_val *result, *error;
 	void (*after)(struct sup *); /* called when the answer is on its way */
 	bool is_batch, is_waiting;
+	bool is_http; /* came through the HTTP door: nothing can wait or be followed */
 };
 
 struct rpc_method {

@@ -5,6 +5,7 @@
  * zinit_* and the ones the table marks are ours.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,7 +14,10 @@
 #include "core/base/str.h"
 
 #include "applets/zinit/ctl_rpc.h"
+#include "applets/zinit/http.h"
 #include "applets/zinit/info.h"
+#include "applets/zinit/stats.h"
+#include "applets/zinit/unit_load.h"
 
 static struct sup *sup_of(const struct rpc *rpc)
 {
@@ -136,6 +140,170 @@ static void method_kill(struct rpc *rpc)
 	}
 }
 
+static void method_stats(struct rpc *rpc)
+{
+	static const char action[] = "getting stats";
+	struct service *s = rpc_param_service(rpc, action);
+	struct client *c = rpc->client;
+	struct stats *first;
+	char text[UNIT_NAME_MAX + 64];
+
+	if (!s)
+		return;
+	if (s->pid == 0) {
+		snprintf(text, sizeof(text), "service '%s' is down", s->name);
+		rpc_fail(rpc, RPC_IS_DOWN, action, s->name, text);
+		return;
+	}
+	first = mem_alloc(sizeof(*first));
+	if (!first) {
+		rpc_fail(rpc, RPC_INTERNAL, action, s->name, "out of memory");
+		return;
+	}
+	stats_sample(first, s->pid, NULL);
+	if (rpc_wait(rpc, rpc_param(rpc, 0, "name"), WAIT_STATS, STATS_INTERVAL_MS, false) == 0) {
+		c->stats = first;
+		return;
+	}
+	/* In a batch nothing can wait: then without processor use. */
+	rpc_result(rpc, info_stats(rpc->doc, s, NULL));
+	mem_free(first);
+}
+
+/* ---- unit files ---- */
+
+/* Writes DIR/NAME.yaml, which must not exist. JSON is YAML. */
+static void method_create(struct rpc *rpc)
+{
+	static const char action[] = "creating service";
+	const char *name = rpc_param_str(rpc, 0, "name");
+	yyjson_val *content = rpc_param(rpc, 1, "content");
+	char path[FILE_PATH_MAX], text[UNIT_NAME_MAX + 128];
+	char *json;
+	size_t len;
+	int rc;
+
+	if (!name || !is_file_name(rpc, action, name))
+		return;
+	if (!yyjson_is_obj(content)) {
+		rpc_bad_params(rpc);
+		return;
+	}
+	json = yyjson_val_write(content, YYJSON_WRITE_PRETTY_TWO_SPACES | YYJSON_WRITE_NEWLINE_AT_END, &len);
+	rc = json ? 0 : -ENOMEM;
+	if (rc == 0)
+		rc = str_fmt(path, sizeof(path), "%s/%s.yaml", sup_of(rpc)->options.config_dir, name);
+	if (rc > 0)
+		rc = file_create_atomic(path, 0644, json, len);
+	free(json);
+	if (rc) {
+		snprintf(text, sizeof(text),
+			 rc == -EEXIST ? "service '%s' already exists" : "service file error: %s: %s", name,
+			 err_str(rc));
+		rpc_fail(rpc, rc == -EEXIST ? RPC_EXISTS : RPC_FILE, action, name, text);
+		return;
+	}
+	snprintf(text, sizeof(text), "Service '%s' created successfully", name);
+	rpc_result(rpc, yyjson_mut_strcpy(rpc->doc, text));
+}
+
+/* Finds the unit file of a name. 0 or a negative errno. */
+static int find_file(const struct rpc *rpc, const char *name, char *path, size_t size)
+{
+	static const char *const extensions[] = {"yaml", "ini"};
+
+	for (size_t i = 0; i < sizeof(extensions) / sizeof(extensions[0]); i++) {
+		if (str_fmt(path, size, "%s/%s.%s", sup_of(rpc)->options.config_dir, name, extensions[i]) < 0)
+			return -ENAMETOOLONG;
+		if (access(path, F_OK) == 0)
+			return 0;
+	}
+	return -errno;
+}
+
+static void method_delete(struct rpc *rpc)
+{
+	static const char action[] = "deleting service";
+	const char *name = rpc_param_str(rpc, 0, "name");
+	char path[FILE_PATH_MAX], text[UNIT_NAME_MAX + 128];
+	int rc;
+
+	if (!name || !is_file_name(rpc, action, name))
+		return;
+	rc = find_file(rpc, name, path, sizeof(path));
+	if (rc == 0 && unlink(path) < 0)
+		rc = -errno;
+	if (rc) {
+		snprintf(text, sizeof(text),
+			 rc == -ENOENT ? "service '%s' not found" : "service file error: %s: %s", name,
+			 err_str(rc));
+		rpc_fail(rpc, rc == -ENOENT ? RPC_NOT_FOUND : RPC_FILE, action, name, text);
+		return;
+	}
+	snprintf(text, sizeof(text), "Service '%s' deleted successfully", name);
+	rpc_result(rpc, yyjson_mut_strcpy(rpc->doc, text));
+}
+
+static void method_get(struct rpc *rpc)
+{
+	static const char action[] = "getting service";
+	const char *name = rpc_param_str(rpc, 0, "name");
+	char path[FILE_PATH_MAX], text[UNIT_NAME_MAX + 600];
+	struct err_text err = {.text = ""};
+	yyjson_doc *doc = NULL;
+	char *json = NULL;
+	size_t len;
+	int rc;
+
+	if (!name || !is_file_name(rpc, action, name))
+		return;
+	rc = find_file(rpc, name, path, sizeof(path));
+	if (rc) {
+		snprintf(text, sizeof(text), "service '%s' not found", name);
+		rpc_fail(rpc, RPC_NOT_FOUND, action, name, text);
+		return;
+	}
+	rc = unit_load_json(path, &json, &len, &err);
+	if (rc == 0)
+		doc = yyjson_read(json, len, YYJSON_READ_NOFLAG);
+	if (doc) {
+		rpc_result(rpc, yyjson_val_mut_copy(rpc->doc, yyjson_doc_get_root(doc)));
+	} else {
+		snprintf(text, sizeof(text), "config error: %s", err.text[0] ? err.text : err_str(rc));
+		rpc_fail(rpc, RPC_CONFIG, action, name, text);
+	}
+	yyjson_doc_free(doc);
+	mem_free(json);
+}
+
+/* Reads the unit files again: what is new is started, what changed holds from its next start on. */
+static void method_reload(struct rpc *rpc)
+{
+	static const char action[] = "reloading";
+	const char *name = yyjson_get_str(rpc_param(rpc, 0, "name"));
+	struct sup_reload result = {.count = {0}};
+	yyjson_mut_val *map = yyjson_mut_obj(rpc->doc);
+	char text[UNIT_NAME_MAX + 64];
+	int rc;
+
+	if (name && !sup_find(sup_of(rpc), name)) {
+		snprintf(text, sizeof(text), "service '%.*s' not found", UNIT_NAME_MAX, name);
+		rpc_fail(rpc, RPC_NOT_FOUND, action, name, text);
+		return;
+	}
+	rc = sup_reload(sup_of(rpc), name, &result);
+	if (rc) {
+		rpc_fail(rpc, rc == -ESHUTDOWN ? RPC_SHUTTING_DOWN : RPC_CONFIG, action, name, err_str(rc));
+		return;
+	}
+	yyjson_mut_obj_add_uint(rpc->doc, map, "new", result.count[RELOAD_NEW]);
+	yyjson_mut_obj_add_uint(rpc->doc, map, "changed", result.count[RELOAD_CHANGED]);
+	yyjson_mut_obj_add_uint(rpc->doc, map, "same", result.count[RELOAD_SAME]);
+	yyjson_mut_obj_add_uint(rpc->doc, map, "gone", result.count[RELOAD_GONE]);
+	yyjson_mut_obj_add_uint(rpc->doc, map, "refused", result.count[RELOAD_REFUSED]);
+	rpc_result(rpc, map);
+}
+
 /* ---- the system ---- */
 
 static void after_shutdown(struct sup *sup)
@@ -221,8 +389,9 @@ static void subscribe_logs(struct rpc *rpc)
 	yyjson_val *filter = rpc_param(rpc, 0, "filter");
 	const char *name = yyjson_get_str(filter ? filter : rpc_param(rpc, 0, "name"));
 
-	if (c->follow.is_active) {
-		rpc_fail(rpc, RPC_INTERNAL, "subscribing", NULL, "one subscription on a connection");
+	if (c->follow.is_active || rpc->is_http) {
+		rpc_fail(rpc, RPC_INTERNAL, "subscribing", NULL,
+			 "one subscription on a connection, and none over HTTP");
 		return;
 	}
 	memset(&c->follow, 0, sizeof(c->follow));
@@ -330,6 +499,33 @@ static void zinit_graph(struct rpc *rpc)
 	rpc_result(rpc, map);
 }
 
+static void start_http(struct rpc *rpc)
+{
+	static const char action[] = "starting HTTP server";
+	const char *address = rpc_param_str(rpc, 0, "address");
+	struct err_text err = {.text = ""};
+	char text[300];
+
+	if (!address)
+		return;
+	if (http_open(rpc->client->ctl, address, &err)) {
+		rpc_fail(rpc, RPC_INTERNAL, action, NULL, err.text);
+		return;
+	}
+	snprintf(text, sizeof(text), "HTTP/RPC server started at %s", address);
+	rpc_result(rpc, yyjson_mut_strcpy(rpc->doc, text));
+}
+
+static void stop_http(struct rpc *rpc)
+{
+	if (!rpc->client->ctl->http)
+		rpc_fail(rpc, RPC_INTERNAL, "stopping HTTP server", NULL, "no HTTP server is running");
+	else if (rpc->is_http)
+		rpc_fail(rpc, RPC_INTERNAL, "stopping HTTP server", NULL, "not through itself");
+	else
+		http_close(rpc->client->ctl);
+}
+
 static void rpc_discover(struct rpc *rpc);
 
 static const struct rpc_method methods[] = {
@@ -342,6 +538,13 @@ static const struct rpc_method methods[] = {
 	{"service_monitor", method_monitor, "name", "null", "loads NAME.yaml and starts it"},
 	{"service_forget", method_forget, "name", "null", "takes a service that is down out of the table"},
 	{"service_kill", method_kill, "name signal", "null", "sends a signal to its process group"},
+	{"service_stats", method_stats, "name", "object", "memory and processor use"},
+	{"service_create", method_create, "name content", "string", "writes a unit file"},
+	{"service_delete", method_delete, "name", "string", "removes a unit file"},
+	{"service_get", method_get, "name", "object", "the content of a unit file"},
+	{"service_reload", method_reload, "name?", "object", "reads unit files again (not in the original)"},
+	{"system_start_http_server", start_http, "address", "string", "opens the HTTP door"},
+	{"system_stop_http_server", stop_http, "", "null", "closes it"},
 	{"system_shutdown", system_shutdown, "", "null", "ordered stop, then power off or exit"},
 	{"system_reboot", system_reboot, "", "null", "ordered stop, then reboot or exit"},
 	{"system_halt", system_halt, "", "null", "ordered stop, then halt or exit (not in the original)"},

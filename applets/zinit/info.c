@@ -13,7 +13,9 @@
 #include "core/base/str.h"
 
 #include "applets/zinit/ctl.h"
+#include "applets/zinit/fdstore.h"
 #include "applets/zinit/service.h"
+#include "applets/zinit/stats.h"
 
 yyjson_mut_val *info_list(yyjson_mut_doc *doc, const struct sup *sup)
 {
@@ -134,11 +136,42 @@ yyjson_mut_val *info_full(yyjson_mut_doc *doc, struct service *s, uint32_t lines
 	if (s->stop_began_ms && service_is_live(s))
 		yyjson_mut_obj_add_uint(doc, map, "stop_left_ms",
 					s->deadline_ms > now ? s->deadline_ms - now : 0);
+	if (s->limits_text[0])
+		yyjson_mut_obj_add_strcpy(doc, map, "limits", s->limits_text);
+	if (s->fdstore)
+		yyjson_mut_obj_add_uint(doc, map, "stored_fds", fdstore_count(s));
+	if (s->status_text[0])
+		yyjson_mut_obj_add_val(doc, map, "status",
+				       info_text(doc, s->status_text, strlen(s->status_text)));
+	if (s->pending)
+		yyjson_mut_obj_add_bool(doc, map, "changed_on_disk", true);
 	if (s->reason[0] && !service_is_satisfying(s))
 		yyjson_mut_obj_add_strcpy(doc, map, "reason", s->reason);
 	yyjson_mut_obj_add_strcpy(doc, map, "file", unit_str(s->unit, s->unit->path));
 	if (lines)
 		add_lines(doc, map, s, lines);
+	return map;
+}
+
+yyjson_mut_val *info_stats(yyjson_mut_doc *doc, const struct service *s, const struct stats *before)
+{
+	yyjson_mut_val *map = yyjson_mut_obj(doc), *children = yyjson_mut_arr(doc);
+	struct stats now;
+
+	stats_sample(&now, s->pid, before);
+	yyjson_mut_obj_add_strcpy(doc, map, "name", s->name);
+	yyjson_mut_obj_add_int(doc, map, "pid", s->pid);
+	yyjson_mut_obj_add_uint(doc, map, "memory_usage", now.count ? now.processes[0].memory : 0);
+	yyjson_mut_obj_add_real(doc, map, "cpu_usage", now.count ? now.processes[0].cpu_percent : 0);
+	for (uint32_t i = 1; i < now.count; i++) {
+		yyjson_mut_val *child = yyjson_mut_obj(doc);
+
+		yyjson_mut_obj_add_int(doc, child, "pid", now.processes[i].pid);
+		yyjson_mut_obj_add_uint(doc, child, "memory_usage", now.processes[i].memory);
+		yyjson_mut_obj_add_real(doc, child, "cpu_usage", now.processes[i].cpu_percent);
+		yyjson_mut_arr_append(children, child);
+	}
+	yyjson_mut_obj_add_val(doc, map, "children", children);
 	return map;
 }
 

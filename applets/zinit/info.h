@@ -17,6 +17,10 @@ yyjson_mut_val *info_status(yyjson_mut_doc *doc, const struct service *service, 
 /* Everything: the above, and since when, starts, last exit, next start, reason, limits, last `lines` log lines. */
 yyjson_mut_val *info_full(yyjson_mut_doc *doc, struct service *service, uint32_t lines);
 
+/* The original's service_stats: memory, and processor use since the sample `before`. */
+struct stats;
+yyjson_mut_val *info_stats(yyjson_mut_doc *doc, const struct service *service, const struct stats *before);
+
 /* Why it is not up: one sentence for each step down its dependencies. */
 yyjson_mut_val *info_why(yyjson_mut_doc *doc, const struct service *service);
 

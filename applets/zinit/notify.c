@@ -14,7 +14,7 @@
 
 #include "core/base/str.h"
 
-#include "applets/zinit/note.h"
+#include "applets/zinit/fdstore.h"
 #include "applets/zinit/service.h"
 
 enum { MESSAGE_MAX = 8192 };
@@ -55,8 +55,30 @@ static void on_fd(struct loop_io *io, uint32_t events)
 	}
 }
 
-static void take_message(struct service *s, char *text)
+/* Descriptors that came with a message: into the store, or closed. */
+static void take_fds(struct service *s, struct msghdr *msg, const char *store_name)
 {
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < count; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (store_name)
+				fdstore_add(s, store_name, fd);
+			else
+				close(fd);
+		}
+	}
+}
+
+static void take_message(struct service *s, char *text, struct msghdr *msg)
+{
+	const char *fd_name = "";
+	bool is_store = false, is_remove = false;
 	char *cursor = text, *line;
 
 	while ((line = str_next(&cursor, '\n'))) {
@@ -64,7 +86,16 @@ static void take_message(struct service *s, char *text)
 			came(s);
 		else if (str_starts(line, "STATUS="))
 			str_copy(s->status_text, sizeof(s->status_text), line + 7);
+		else if (str_starts(line, "FDNAME="))
+			fd_name = line + 7;
+		else if (strcmp(line, "FDSTORE=1") == 0)
+			is_store = true;
+		else if (strcmp(line, "FDSTOREREMOVE=1") == 0)
+			is_remove = true;
 	}
+	take_fds(s, msg, is_store ? fd_name : NULL);
+	if (is_remove)
+		fdstore_remove(s, fd_name);
 }
 
 static void on_socket(struct loop_io *io, uint32_t events)
@@ -84,7 +115,7 @@ static void on_socket(struct loop_io *io, uint32_t events)
 	if (n < 0)
 		return;
 	data[n] = '\0';
-	take_message(s, data);
+	take_message(s, data, &msg);
 }
 
 /* The socket lives as long as the service is known: an abstract name of our own, so that no directory is needed. */
@@ -116,7 +147,7 @@ static int open_socket(struct service *s)
 
 int notify_new(struct service *s)
 {
-	return s->unit->notify == UNIT_NOTIFY_SD ? open_socket(s) : 0;
+	return s->unit->notify == UNIT_NOTIFY_SD || s->unit->fdstore_max ? open_socket(s) : 0;
 }
 
 void notify_free(struct service *s)
@@ -130,7 +161,7 @@ int notify_prepare(struct service *s, struct proc *proc, int env)
 
 	s->is_notified = false;
 	s->status_text[0] = '\0';
-	if (s->unit->notify == UNIT_NOTIFY_SD) {
+	if (s->unit->notify == UNIT_NOTIFY_SD || s->unit->fdstore_max) {
 		proc->extra_env[env] = s->notify_name;
 		return 1;
 	}

@@ -180,6 +180,14 @@ static void join_cgroups(const char *paths)
 	}
 }
 
+static void set_limit(const struct child *c, int resource, uint64_t value)
+{
+	struct rlimit limit = {value, value};
+
+	if (setrlimit(resource, &limit) < 0)
+		give_up(c, "set a limit", NULL);
+}
+
 static void apply_limits(const struct child *c)
 {
 	const struct unit *unit = c->proc->unit;
@@ -187,12 +195,12 @@ static void apply_limits(const struct child *c)
 	setrlimit(RLIMIT_NOFILE, &nofile_limit);
 	if (!c->proc->is_main)
 		return;
-	for (uint32_t i = 0; i < unit->limit_count; i++) {
-		struct rlimit limit = {unit->limits[i].value, unit->limits[i].value};
-
-		if (setrlimit(unit->limits[i].resource, &limit) < 0)
-			give_up(c, "set a limit", NULL);
-	}
+	if (c->proc->address_space_max)
+		set_limit(c, RLIMIT_AS, c->proc->address_space_max);
+	if (c->proc->processes_max)
+		set_limit(c, RLIMIT_NPROC, c->proc->processes_max);
+	for (uint32_t i = 0; i < unit->limit_count; i++)
+		set_limit(c, unit->limits[i].resource, unit->limits[i].value);
 }
 
 /* Numbers are taken as they are; names are looked up in /etc/passwd and /etc/group. */

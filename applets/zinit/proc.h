@@ -31,6 +31,7 @@ struct proc {
 	char *const *environment;                  /* of the machine, ended by NULL; may be NULL */
 	const char *extra_env[PROC_EXTRA_ENV_MAX]; /* NAME=value, ended by NULL */
 	bool has_listen_pid;                       /* LISTEN_PID is to be set */
+	uint64_t address_space_max, processes_max; /* resource limits in place of a control group; 0 = none */
 	const char *cgroup_procs; /* files to write the pid to, one path per line; NULL = none */
 };
 

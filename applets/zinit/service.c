@@ -19,7 +19,11 @@
 #include "core/base/str.h"
 
 #include "applets/zinit/capture.h"
+#include "applets/zinit/cgroup.h"
+#include "applets/zinit/fdstore.h"
+#include "applets/zinit/graph.h"
 #include "applets/zinit/job.h"
+#include "applets/zinit/logger.h"
 #include "applets/zinit/note.h"
 #include "applets/zinit/notify.h"
 #include "applets/zinit/policy.h"
@@ -141,12 +145,30 @@ static void close_report(struct service *s)
 	s->report.fd = -1;
 }
 
+/* A unit that changed while the service ran holds from its next start on. */
+void service_take_up_pending(struct service *s)
+{
+	struct unit *unit = s->pending;
+	int rc;
+
+	if (!unit)
+		return;
+	s->pending = NULL;
+	rc = service_replace_unit(s, unit);
+	if (rc)
+		note_err("config", "%s: its new configuration could not be taken up: %s", s->name,
+			 err_str(rc));
+	graph_resolve(s->sup);
+	graph_find_cycles(s->sup);
+}
+
 static int do_wait(struct service *s)
 {
 	const struct dep *missing;
 
 	if (!s->is_wanted || s->sup->is_stopping)
 		return SM_EV_STOP;
+	service_take_up_pending(s);
 	if (s->is_cyclic) {
 		service_show(
 			s, SHOWN_FAILURE); /* the reason, with the chain, was set when the cycle was found */
@@ -206,7 +228,7 @@ static int do_spawn(struct service *s)
 		.err_fd = s->captures[RING_ERR].write_fd,
 		.environment = s->sup->environment,
 	};
-	char deadline[64];
+	char deadline[64], groups[2048];
 	int env = 0, report_fd, rc;
 
 	s->starts++;
@@ -222,6 +244,8 @@ static int do_spawn(struct service *s)
 		 (unsigned long long)unit->shutdown_timeout_ms);
 	proc.extra_env[env++] = deadline;
 	env += notify_prepare(s, &proc, env);
+	env += fdstore_prepare(s, &proc, env);
+	cgroup_prepare(s, &proc, groups, sizeof(groups));
 	capture_say(s, RING_ERR, "------------ [start] ------------");
 	rc = proc_start(&proc, &s->pid, &report_fd);
 	notify_started(s);
@@ -362,6 +386,7 @@ static int do_kill(struct service *s)
 	s->was_killed = s->is_signalled = true;
 	s->sup->was_unclean |= s->sup->is_stopping;
 	s->kill_tries++;
+	cgroup_kill(s);
 	send_signal(s, SIGKILL);
 	if (s->pid)
 		kill(s->pid, SIGKILL);
@@ -387,6 +412,8 @@ static int do_delay(struct service *s)
 
 static int do_end(struct service *s)
 {
+	if (!s->is_wanted)
+		fdstore_clear(s);
 	loop_timer_stop(&s->timer);
 	s->next_start_ms = 0;
 	sup_touch(s->sup);
@@ -609,6 +636,64 @@ static int make_deps(struct service *s)
 	return 0;
 }
 
+/* What is made for a unit, in order; what was made before an error is taken back by undo_unit(). */
+static int make_unit_parts(struct service *s)
+{
+	int rc = capture_init(s);
+
+	if (rc == 0)
+		rc = make_deps(s);
+	if (rc == 0)
+		rc = logger_new(s);
+	if (rc == 0)
+		rc = fdstore_new(s);
+	if (rc == 0)
+		rc = notify_new(s);
+	return rc;
+}
+
+static void undo_unit_parts(struct service *s)
+{
+	notify_free(s);
+	fdstore_free(s);
+	logger_free(s);
+	cgroup_release(s);
+	capture_release(s);
+	mem_free(s->deps);
+	s->deps = NULL;
+	s->dep_count = 0;
+}
+
+int service_replace_unit(struct service *s, struct unit *unit)
+{
+	struct unit *old = s->unit;
+	struct ring ring = s->ring;
+	int rc;
+
+	/* The lines that were written so far stay. */
+	memset(&s->ring, 0, sizeof(s->ring));
+	undo_unit_parts(s);
+	s->unit = unit;
+	s->name = unit_str(unit, unit->name);
+	rc = make_unit_parts(s);
+	if (rc) {
+		/* Back to what worked; if even that cannot be made, it runs without log and dependencies. */
+		undo_unit_parts(s);
+		s->unit = old;
+		s->name = unit_str(old, old->name);
+		(void)make_unit_parts(s);
+		old = unit;
+	}
+	if (s->ring.base && ring.base) {
+		ring_release(&s->ring);
+		s->ring = ring;
+	} else {
+		ring_release(&ring);
+	}
+	mem_free(old);
+	return rc;
+}
+
 static void insert_sorted(struct sup *sup, struct service *s)
 {
 	struct list *at = sup->services.next;
@@ -639,11 +724,7 @@ int service_new(struct sup *sup, const struct unit *unit, struct service **servi
 	job_init(&s->drain, s);
 	list_init(&s->link);
 	s->changed_ms = clock_mono_ms();
-	rc = capture_init(s);
-	if (rc == 0)
-		rc = make_deps(s);
-	if (rc == 0)
-		rc = notify_new(s);
+	rc = make_unit_parts(s);
 	if (rc) {
 		service_free(s);
 		return rc;
@@ -663,9 +744,8 @@ void service_free(struct service *s)
 	close_report(s);
 	job_stop(&s->probe);
 	job_stop(&s->drain);
-	notify_free(s);
-	capture_release(s);
-	mem_free(s->deps);
+	undo_unit_parts(s);
 	mem_free(s->unit);
+	mem_free(s->pending);
 	mem_free(s);
 }

@@ -17,6 +17,12 @@ int service_new(struct sup *sup, const struct unit *unit, struct service **servi
 /* Takes it out of the table and frees it; it must be down. */
 void service_free(struct service *service);
 
+/* Another unit of the same name, for a service without a process; takes `unit` over. 0 or a negative errno. */
+int service_replace_unit(struct service *service, struct unit *unit);
+
+/* Takes up the unit that a reload left in service->pending, if any; the service must have no process. */
+void service_take_up_pending(struct service *service);
+
 /* Everything that happens to a service comes through here. */
 void service_event(struct service *service, enum sm_event event);
 

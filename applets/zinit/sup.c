@@ -27,8 +27,11 @@
 #include "applets/zinit/ctl.h"
 #include "applets/zinit/environment.h"
 #include "applets/zinit/graph.h"
+#include "applets/zinit/http.h"
 #include "applets/zinit/job.h"
+#include "applets/zinit/logger.h"
 #include "applets/zinit/note.h"
+#include "applets/zinit/pid1.h"
 #include "applets/zinit/proc.h"
 #include "applets/zinit/service.h"
 #include "applets/zinit/stray.h"
@@ -40,6 +43,7 @@ enum {
 	PROGRESS_MS = 1000,
 	STRAY_TERM_MS = 5000, /* processes that belong to no service have this long after SIGTERM */
 	STRAY_KILL_MS = 2000,
+	CTL_AGAIN_MS = 5000,
 };
 
 struct service *sup_find(const struct sup *sup, const char *name)
@@ -136,6 +140,84 @@ int sup_monitor(struct sup *sup, const char *name, struct err_text *err)
 	return 0;
 }
 
+struct reload {
+	struct load load; /* first member, see struct load */
+	struct sup_reload *result;
+};
+
+static void on_reload_note(void *ctx, enum log_level level, const char *sentence)
+{
+	struct reload *reload = ctx;
+
+	if (level == LOG_LEVEL_ERR)
+		reload->result->count[RELOAD_REFUSED]++;
+	on_note(ctx, level, sentence);
+}
+
+static void on_reload_unit(void *ctx, const struct unit *unit)
+{
+	struct reload *reload = ctx;
+	struct sup *sup = reload->load.sup;
+	struct service *s = sup_find(sup, unit_str(unit, unit->name));
+	const struct unit *have;
+
+	if (!s) {
+		on_unit(ctx, unit);
+		if (reload->load.rc)
+			return;
+		reload->load.service->mark = UINT32_MAX;
+		reload->load.service->is_new = true;
+		reload->result->count[RELOAD_NEW]++;
+		return;
+	}
+	s->mark = UINT32_MAX; /* its file is there */
+	have = s->pending ? s->pending : s->unit;
+	if (have->size == unit->size && memcmp(have, unit, unit->size) == 0) {
+		reload->result->count[RELOAD_SAME]++;
+		return;
+	}
+	mem_free(s->pending);
+	s->pending = mem_dup(unit, unit->size);
+	reload->result->count[s->pending ? RELOAD_CHANGED : RELOAD_REFUSED]++;
+}
+
+int sup_reload(struct sup *sup, const char *name, struct sup_reload *result)
+{
+	struct reload reload = {.load.sup = sup, .result = result};
+	struct unit_sink sink = sink_of(&reload.load);
+	int rc;
+
+	if (sup->is_stopping)
+		return -ESHUTDOWN;
+	sink.unit = on_reload_unit;
+	sink.note = on_reload_note;
+	sup_each(sup, s) s->mark = 0;
+	rc = name ? unit_load_one(sup->options.config_dir, name, &sink)
+		  : unit_load_dir(sup->options.config_dir, &sink);
+	if (rc)
+		return rc;
+	sup_each(sup, s)
+	{
+		if (!name && s->mark != UINT32_MAX)
+			result->count[RELOAD_GONE]++;
+		if (name && strcmp(s->name, name) == 0 && s->unit->reload_signal)
+			(void)service_kill(s, s->unit->reload_signal); /* a service that is down needs none */
+		if (s->pending && !service_is_live(s))
+			service_take_up_pending(s);
+		s->mark = 0;
+	}
+	graph_resolve(sup);
+	graph_find_cycles(sup);
+	sup_each(sup, s)
+	{
+		if (s->is_new)
+			service_start(s);
+		s->is_new = false;
+	}
+	sup_touch(sup);
+	return 0;
+}
+
 int sup_forget(struct service *s)
 {
 	struct sup *sup = s->sup;
@@ -179,6 +261,7 @@ static void hold_dependents(struct sup *sup)
 
 static void finish(struct sup *sup)
 {
+	logger_close_all(sup);
 	if (stray_any() && sup->sweep_tries < 2) {
 		bool is_first = sup->sweep_tries++ == 0;
 
@@ -247,6 +330,8 @@ void sup_reaped(struct sup *sup, pid_t pid, int status)
 			return;
 		}
 	}
+	if (logger_reaped(sup, pid) && !sup->is_stopping)
+		return;
 	/* An orphan; perhaps the last of a group, or of the strays, that is waited for. */
 	sup_touch(sup);
 }
@@ -353,6 +438,10 @@ static int catch_signals(struct sup *sup)
 
 	/* A client that goes away, or a closed console, is an error code, never the end. */
 	signal(SIGPIPE, SIG_IGN);
+	if (sup->is_machine) {
+		rc = pid1_catch_signals(sup);
+		return rc ? rc : loop_reaper_set(&sup->loop, on_reaped, sup);
+	}
 	for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
 		rc = loop_signal(&sup->loop, stops[i], on_stop_signal, sup);
 		if (rc)
@@ -373,6 +462,14 @@ static void close_on_exec_all(void)
 		fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
+static void on_ctl_again(struct loop_timer *timer)
+{
+	struct sup *sup = timer->ctx;
+
+	if (ctl_open(&sup->ctl, sup, NULL))
+		loop_timer_start(&sup->loop, timer, CTL_AGAIN_MS);
+}
+
 static int prepare(struct sup *sup)
 {
 	struct err_text err = {.text = ""};
@@ -380,18 +477,24 @@ static int prepare(struct sup *sup)
 
 	close_on_exec_all();
 	proc_init();
+	if (sup->is_machine)
+		pid1_begin(sup->options.modules_file);
 	rc = file_mkdir_p(sup->options.config_dir, 0755);
 	if (rc == 0 && file_is_on_our_mount(sup->options.config_dir) == 1)
 		rc = -E_CONFIG;
 	if (rc) {
 		note_err("init", "cannot use %s: %s", sup->options.config_dir,
 			 rc == -E_CONFIG ? "it lies on a mount of ours" : err_str(rc));
-		return rc;
+		if (!sup->is_machine)
+			return rc;
 	}
 	rc = ctl_open(&sup->ctl, sup, &err);
 	if (rc) {
 		note_err("init", "%s", err.text);
-		return rc;
+		if (!sup->is_machine)
+			return rc;
+		/* A machine starts its services without a way to talk to it, and tries again. */
+		loop_timer_start(&sup->loop, &sup->ctl_timer, CTL_AGAIN_MS);
 	}
 	if (!sup->is_pid1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		note_warn("init", "cannot become a subreaper: orphans will not be seen: %s", err_str(errno));
@@ -404,10 +507,12 @@ static int prepare(struct sup *sup)
 int sup_main(const struct sup_options *options)
 {
 	static struct sup sup; /* one per process, and too large for a small stack */
+	struct err_text err = {.text = ""};
 	int rc;
 
 	sup.options = *options;
 	sup.is_pid1 = getpid() == 1;
+	sup.is_machine = sup.is_pid1 && !options->is_container;
 	sup.stop_deadline_ms = CLOCK_NEVER;
 	list_init(&sup.services);
 	rc = loop_init(&sup.loop);
@@ -418,13 +523,24 @@ int sup_main(const struct sup_options *options)
 	loop_post_init(&sup.settle, settle, &sup);
 	loop_timer_init(&sup.stop_timer, on_progress, &sup);
 	loop_timer_init(&sup.stop_max_timer, on_stop_max, &sup);
+	loop_timer_init(&sup.ctl_timer, on_ctl_again, &sup);
 	rc = prepare(&sup);
 	if (rc)
 		goto out;
+	if (options->http_address && sup.ctl && http_open(sup.ctl, options->http_address, &err))
+		note_err("init", "%s", err.text);
 	sup.environment = environment_load("/etc/environment");
 	load_all(&sup);
 	rc = loop_run(&sup.loop);
+	if (sup.is_machine) {
+		pid1_end(sup.end);
+		/* Without the right to reboot the services are over, but the first process must not be. */
+		for (;;)
+			loop_run_once(&sup.loop, -1);
+	}
 out:
+	if (sup.ctl)
+		http_close(sup.ctl);
 	while (!list_is_empty(&sup.services))
 		service_free(sup_first(&sup));
 	ctl_close(sup.ctl);

@@ -100,6 +100,7 @@ struct service {
 	struct loop_io report;   /* exec report pipe, while STARTING; fd -1 = none */
 	struct loop_io notify;   /* readiness pipe or socket; fd -1 = none */
 	int notify_write_fd;
+	bool is_new; /* made by the reload that is under way */
 	bool is_notified;
 	char notify_name[128]; /* environment entry: NOTIFY_SOCKET=... or NOTIFY_FD=... */
 	char status_text[160]; /* the last STATUS= it sent */
@@ -116,8 +117,9 @@ struct service {
 	struct capture captures[RING_STREAM_COUNT];
 	struct logger *logger;   /* NULL = no log file */
 	struct fdstore *fdstore; /* NULL = none */
-	char cgroup[192];        /* directory of its control group below the hierarchy; "" = none */
-	uint8_t cgroup_kind;     /* enum cgroup_kind of what was really applied */
+	char cgroup[400];        /* directory of its control group; "" = none */
+	char limits_text[160];   /* what limits are in force, and by which means */
+	struct unit *pending;    /* a changed unit, taken up at the next start; owned */
 };
 
 enum sup_end {
@@ -148,6 +150,7 @@ struct sup {
 	struct list services;
 	uint32_t service_count;
 	bool is_pid1;
+	bool is_machine;  /* PID 1 and not a container's: mounts, reboot(2), never an exit */
 	bool is_stopping; /* an ordered shutdown is under way: nothing is started any more */
 	enum sup_end end;
 	int exit_code;
@@ -157,7 +160,7 @@ struct sup {
 	uint32_t sweep_tries;
 	uint64_t int_times_ms[3]; /* the last SIGINTs */
 	struct loop_post settle;  /* runs sup_settle once per round */
-	struct loop_timer stop_timer, stop_max_timer;
+	struct loop_timer stop_timer, stop_max_timer, ctl_timer;
 	uint64_t log_seq; /* of the newest line of all rings */
 	struct ctl *ctl;
 	char **environment; /* /etc/environment: NAME=value, ended by NULL */
@@ -190,6 +193,24 @@ void sup_reaped(struct sup *sup, pid_t pid, int status);
  */
 struct err_text;
 int sup_monitor(struct sup *sup, const char *name, struct err_text *err);
+
+/*
+ * Reads the unit files again (all, or that of one service). New units are started; changed ones are taken up at the next
+ * start of their service, at once if it has no process; nothing is stopped. A service whose one unit is named and which
+ * has signal.reload gets that signal. 0, -ESHUTDOWN, or why nothing could be read.
+ */
+enum reload_kind {
+	RELOAD_NEW,
+	RELOAD_CHANGED,
+	RELOAD_SAME,
+	RELOAD_GONE, /* monitored, but without a file now: kept */
+	RELOAD_REFUSED,
+	RELOAD_KIND_COUNT
+};
+struct sup_reload {
+	uint32_t count[RELOAD_KIND_COUNT];
+};
+int sup_reload(struct sup *sup, const char *name, struct sup_reload *result);
 
 /* Takes a service that is down out of the table. 0 or -EBUSY. */
 int sup_forget(struct service *service);

@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <yyjson.h>
+
 #include "core/base/buf.h"
 #include "core/base/clock.h"
 #include "core/base/file.h"
@@ -37,6 +39,7 @@ enum record_kind {
 	RECORD_ERROR,
 	RECORD_UNIT,
 	RECORD_END,
+	RECORD_JSON, /* unit_load_json(): the file's content */
 };
 
 struct record {
@@ -166,6 +169,53 @@ static void child_load(int fd, const char *dir, const char *file, bool is_strict
 	buf_release(&block);
 }
 
+static yyjson_mut_val *json_of(yyjson_mut_doc *doc, const struct cfg_node *node)
+{
+	yyjson_mut_val *value;
+	uint64_t number;
+
+	if (node->kind == CFG_MAP) {
+		value = yyjson_mut_obj(doc);
+		cfg_each(node, it)
+			yyjson_mut_obj_add(value, yyjson_mut_strcpy(doc, it->key), json_of(doc, it));
+		return value;
+	}
+	if (node->kind == CFG_LIST) {
+		value = yyjson_mut_arr(doc);
+		cfg_each(node, it) yyjson_mut_arr_append(value, json_of(doc, it));
+		return value;
+	}
+	if (node->scalar == CFG_NULL || !node->text)
+		return yyjson_mut_null(doc);
+	if (node->scalar != CFG_STRING && str_parse_u64(node->text, &number) == 0)
+		return yyjson_mut_uint(doc, number);
+	if (node->scalar != CFG_STRING && (str_eq(node->text, "true") || str_eq(node->text, "false")))
+		return yyjson_mut_bool(doc, node->text[0] == 't');
+	return yyjson_mut_strncpy(doc, node->text, node->text_len);
+}
+
+static void child_json(int fd, const char *path)
+{
+	struct err_text err = {.text = ""};
+	struct cfg_node *root = NULL;
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	char *text = NULL;
+	size_t len;
+	int rc = cfg_load(path, &root, &err);
+
+	if (rc == 0 && doc) {
+		yyjson_mut_doc_set_root(doc, json_of(doc, root));
+		text = yyjson_mut_write(doc, YYJSON_WRITE_NOFLAG, &len);
+	}
+	if (text && len <= UNIT_BYTES_MAX)
+		emit(fd, RECORD_JSON, text, len);
+	else
+		emit_text(fd, RECORD_ERROR, err.text[0] ? err.text : "it cannot be shown as JSON");
+	free(text);
+	yyjson_mut_doc_free(doc);
+	cfg_free(root);
+}
+
 static void child_main(int fd, const char *dir, const char *only, const char *behind,
 		       const struct unit_sink *sink)
 {
@@ -175,6 +225,11 @@ static void child_main(int fd, const char *dir, const char *only, const char *be
 	setrlimit(RLIMIT_AS, &memory);
 	setrlimit(RLIMIT_CPU, &cpu);
 	setrlimit(RLIMIT_CORE, &core);
+	if (only && !sink) {
+		child_json(fd, only);
+		emit(fd, RECORD_END, NULL, 0);
+		_exit(0);
+	}
 	if (only) {
 		child_load(fd, dir, only, sink->is_strict);
 		emit(fd, RECORD_END, NULL, 0);
@@ -214,7 +269,9 @@ struct reader {
 	char file[512]; /* the last one that was begun */
 	bool has_ended;
 	unsigned units, errors;
-	uint8_t *data; /* UNIT_BYTES_MAX + 1 */
+	uint8_t *data;          /* UNIT_BYTES_MAX + 1 */
+	struct buf *json;       /* unit_load_json(): gets the text */
+	struct err_text *error; /* and the reason why there is none */
 };
 
 /* Reads exactly `len` bytes, waiting at most LOAD_SILENCE_MS for each piece. 0, -EPIPE at the end, -ETIMEDOUT. */
@@ -275,8 +332,18 @@ static int read_records(struct reader *r)
 		case RECORD_WARN:
 			r->sink->note(r->sink->ctx, LOG_LEVEL_WARN, (const char *)r->data);
 			break;
+		case RECORD_JSON:
+			if (r->json)
+				rc = buf_append(r->json, r->data, record.len);
+			if (rc)
+				return rc;
+			break;
 		case RECORD_ERROR:
 			r->errors++;
+			if (r->error)
+				err_set(r->error, -E_CONFIG, "%s", (const char *)r->data);
+			if (!r->sink)
+				break;
 			r->sink->note(r->sink->ctx, LOG_LEVEL_ERR, (const char *)r->data);
 			break;
 		case RECORD_UNIT:
@@ -357,6 +424,28 @@ int unit_load_dir(const char *dir, const struct unit_sink *sink)
 			break;
 		rc = 0;
 	}
+	mem_free(r.data);
+	return rc;
+}
+
+int unit_load_json(const char *path, char **json, size_t *len, struct err_text *err)
+{
+	struct buf text = BUF_INIT(UNIT_BYTES_MAX);
+	struct reader r = {.json = &text, .error = err};
+	int rc;
+
+	*json = NULL;
+	r.data = mem_alloc(UNIT_BYTES_MAX + 1);
+	rc = r.data ? run_child(&r, NULL, path) : -ENOMEM;
+	if (rc == 0 && text.len == 0)
+		rc = -E_CONFIG;
+	if (rc == 0) {
+		*json = buf_detach(&text, len);
+		rc = *json ? 0 : -ENOMEM;
+	} else if (!err->text[0]) {
+		err_set(err, rc, "%s: %s", path, err_str(rc));
+	}
+	buf_release(&text);
 	mem_free(r.data);
 	return rc;
 }

@@ -8,7 +8,9 @@
 #define ZINIT_UNIT_LOAD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
+#include "core/base/err.h"
 #include "core/base/log.h"
 
 #include "applets/zinit/unit.h"
@@ -32,5 +34,11 @@ int unit_load_dir(const char *dir, const struct unit_sink *sink);
 
 /* Loads the unit `name` of the directory. 0, -ENOENT when there is no such file, -E_CONFIG when it cannot be used (noted). */
 int unit_load_one(const char *dir, const char *name, const struct unit_sink *sink);
+
+/*
+ * The content of a unit file as JSON text (mem_free it), with the types that its plain words have. 0, or a negative code
+ * with a sentence in `err`.
+ */
+int unit_load_json(const char *path, char **json, size_t *len, struct err_text *err);
 
 #endif

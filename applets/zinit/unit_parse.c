@@ -583,6 +583,9 @@ int unit_parse(const struct cfg_node *root, const char *name, const char *path, 
 	}
 	if (p.u.exec.count == 0 && !p.u.is_exec_broken)
 		return err_set(err, -E_CONFIG, "%s: missing exec directive", path);
+	/* The store's descriptors begin at 3, and its socket is the one that readiness is told on. */
+	if (p.u.fdstore_max && p.u.notify == UNIT_NOTIFY_FD)
+		return err_set(err, -E_CONFIG, "%s: fdstore needs 'notify: sd' or no notify", path);
 	if (p.u.log_file.count && p.u.log == UNIT_LOG_RING)
 		p.u.log = UNIT_LOG_FILE;
 	p.u.size = (uint32_t)out->len;

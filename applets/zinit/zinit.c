@@ -4,6 +4,7 @@
  * Exit status as the original's: 0 success, 1 any failure, usage errors included. `init --container` ends with 0 when
  * every service ended by itself within its limit, otherwise with 1.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "core/base/str.h"
 
 #include "applets/zinit/client.h"
+#include "applets/zinit/logger.h"
 #include "applets/zinit/note.h"
 #include "applets/zinit/ring.h"
 #include "applets/zinit/show.h"
@@ -39,6 +41,7 @@ struct init_conf {
 	const char *config, *exit_with, *log_dir;
 	int64_t buffer;
 	uint64_t shutdown_max;
+	const char *http, *modules;
 	bool is_container, is_strict, has_groups;
 };
 
@@ -54,6 +57,10 @@ static const struct opt init_options[] = {
 	       "limit of a whole shutdown; what still runs then is killed"),
 	OPT_STR(struct init_conf, exit_with, 0, "exit-with", "NAME", NULL,
 		"shut down when this service ends, and exit with its status"),
+	OPT_STR(struct init_conf, modules, 0, "modules", "FILE", "/etc/zinit/modules",
+		"first process of a machine: kernel modules to load, one path a line"),
+	OPT_STR(struct init_conf, http, 0, "http", "ADDRESS", NULL,
+		"open the HTTP door at a loopback HOST:PORT or unix:PATH"),
 	OPT_STR(struct init_conf, log_dir, 0, "log-dir", "DIR", "/var/log/zinit",
 		"where `log: file` puts the files of units without log_file"),
 	OPT_END,
@@ -72,6 +79,9 @@ static int verb_init(const struct applet *self, const struct verb *verb, void *c
 	note_init(global->is_debug, getpid() == 1 && !conf.is_container);
 	options.config_dir = conf.config;
 	options.socket_path = client_socket(global->socket);
+	/* The first process comes before any socket that could be found. */
+	if (getpid() == 1 && !conf.is_container && !global->socket)
+		options.socket_path = "/run/zinit.sock";
 	options.ring_lines = (uint32_t)conf.buffer;
 	options.is_container = conf.is_container;
 	options.is_strict = conf.is_strict;
@@ -79,7 +89,23 @@ static int verb_init(const struct applet *self, const struct verb *verb, void *c
 	options.shutdown_max_ms = conf.shutdown_max;
 	options.exit_with = conf.exit_with;
 	options.log_dir = conf.log_dir;
+	options.http_address = conf.http;
+	options.modules_file = conf.modules;
 	return sup_main(&options);
+}
+
+/* ---- logger: the child that writes log files (logger.h) ---- */
+
+static int verb_logger(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
+{
+	uint64_t max_size, keep;
+
+	(void)self;
+	(void)verb;
+	(void)ctx;
+	if (argc != 4 || str_parse_u64(argv[2], &max_size) || str_parse_u64(argv[3], &keep))
+		return EXIT_FAILED;
+	return logger_main(argv[1], max_size, (unsigned)keep);
 }
 
 /* ---- commands ---- */
@@ -433,6 +459,65 @@ static void print_graph(yyjson_val *graph)
 	}
 }
 
+/* stats, reload: the result of one call as YAML. */
+static int verb_query(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
+{
+	bool is_stats = strcmp(verb->name, "stats") == 0;
+	struct command c;
+	struct buf params = BUF_INIT(4096);
+	yyjson_doc *doc = NULL;
+	yyjson_val *value;
+	int code;
+
+	if (!begin(&c, self, verb, ctx, argc, argv, is_stats ? 1 : 0, 1, &code))
+		return code;
+	code = append_names(&params, &c.args) || !buf_str(&params)
+		       ? 1
+		       : client_rpc(c.socket, is_stats ? "service_stats" : "service_reload",
+				    (const char *)params.data, &doc, &value);
+	if (code == 0)
+		(c.conf.is_json ? show_json : show_yaml)(value);
+	yyjson_doc_free(doc);
+	buf_release(&params);
+	return code;
+}
+
+struct proxy_conf {
+	const char *address;
+};
+
+static const struct opt proxy_options[] = {
+	OPT_STR(struct proxy_conf, address, 'a', "address", "ADDRESS", "127.0.0.1:8080",
+		"loopback HOST:PORT, or unix:PATH"),
+	OPT_END,
+};
+
+static int verb_proxy(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
+{
+	const struct global *global = ctx;
+	const char *socket = client_socket(global->socket);
+	struct proxy_conf conf = {0};
+	struct opt_args args;
+	char params[300], escaped[256];
+	sigset_t stops;
+	int code, signo;
+
+	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
+		return code;
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGTERM);
+	sigprocmask(SIG_BLOCK, &stops, NULL);
+	snprintf(params, sizeof(params), "[\"%s\"]",
+		 str_escape(escaped, sizeof(escaped), conf.address, strlen(conf.address)));
+	if (client_rpc(socket, "system_start_http_server", params, NULL, NULL))
+		return EXIT_FAILED;
+	fprintf(stderr, "zinit: HTTP door open at %s, token in %s.token; Ctrl-C closes it\n", conf.address,
+		socket);
+	sigwait(&stops, &signo);
+	return client_rpc(socket, "system_stop_http_server", "[]", NULL, NULL);
+}
+
 static int verb_graph(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
 {
 	struct command c;
@@ -499,6 +584,24 @@ static const struct verb verbs[] = {
 	 .usage = "SERVICE",
 	 .options = json_options,
 	 .main = verb_why},
+	{.name = "stats",
+	 .summary = "memory and processor use of a service",
+	 .usage = "SERVICE",
+	 .options = json_options,
+	 .main = verb_query},
+	{.name = "reload",
+	 .summary = "read unit files again",
+	 .usage = "[SERVICE]",
+	 .options = json_options,
+	 .main = verb_query},
+	{.name = "proxy",
+	 .summary = "open the HTTP door until Ctrl-C",
+	 .options = proxy_options,
+	 .main = verb_proxy},
+	{.name = "logger",
+	 .summary = "write standard input to a rotated file",
+	 .main = verb_logger,
+	 .hidden = true},
 	{.name = "graph", .summary = "dependencies", .options = json_options, .main = verb_graph},
 	{.name = "shutdown",
 	 .summary = "stop everything in order, then power off (a container: exit)",
@@ -511,7 +614,8 @@ static const struct verb verbs[] = {
 
 static int zinit_main(const struct applet *self, int argc, char **argv)
 {
-	static char *list_argv[] = {(char *)"list", NULL};
+	static char list[] = "list", init[] = "init";
+	static char *list_argv[] = {list, NULL}, *init_argv[] = {init, NULL};
 	struct global global = {0};
 	struct opt_args args;
 	int code;
@@ -525,6 +629,9 @@ static int zinit_main(const struct applet *self, int argc, char **argv)
 		puts("qsfs implementation, both protocol generations");
 		return 0;
 	}
+	/* The kernel starts /init without arguments (or with words of its command line that are not for us). */
+	if (getpid() == 1 && (args.argc == 0 || strcmp(args.argv[0], "init") != 0))
+		return applet_run_verb(self, &global, 1, init_argv);
 	if (args.argc == 0)
 		return applet_run_verb(self, &global, 1, list_argv);
 	return applet_run_verb(self, &global, args.argc, args.argv);
@@ -532,6 +639,7 @@ static int zinit_main(const struct applet *self, int argc, char **argv)
 
 APPLET_REGISTER(zinit) = {
 	.name = "zinit",
+	.aliases = "init",
 	.summary = "supervisor of services, also as the first process of a container or a machine",
 	.usage = "[COMMAND]",
 	.main = zinit_main,
