@@ -21,6 +21,7 @@ my $APPLET_RING = 3;
 # Neighbours in one ring: who may include whom, and why.
 my %neighbour = (
 	'core/zdbd core/zdb' => 'serves an engine',
+	'core/zdbd core/spool' => 'turns events of an engine into intentions',
 );
 my %generated = map { $_ => 1 } qw(autoconf.h build_info.h);
 my $bad = 0;

@@ -22,21 +22,21 @@
 #include "core/net/sha1.h"
 
 #define CONNECT_MS_DEFAULT 5000
-#define OP_MS_DEFAULT	   30000
+#define OP_MS_DEFAULT      30000
 #define REPLY_MAX_DEFAULT  (64u << 20)
 #define ELEMENTS_DEFAULT   (1u << 20)
-#define OUT_MAX		   (80u << 20) /* queued requests */
-#define OUT_FLUSH	   (1u << 20)  /* queue length at which client_append() begins to send */
-#define READ_SIZE	   (64u << 10)
-#define KEEP_SIZE	   (64u << 10) /* an emptied send buffer larger than this is given back */
-#define WORDS_MAX	   16
+#define OUT_MAX            (80u << 20) /* queued requests */
+#define OUT_FLUSH          (1u << 20)  /* queue length at which client_append() begins to send */
+#define READ_SIZE          (64u << 10)
+#define KEEP_SIZE          (64u << 10) /* an emptied send buffer larger than this is given back */
+#define WORDS_MAX          16
 
 struct client {
 	redisContext *ctx; /* NULL = broken */
 	struct redisReplyObjectFunctions fn;
 	void *(*create_array)(const redisReadTask *task, size_t elements);
 	struct buf out;
-	uint8_t *in;	/* READ_SIZE bytes */
+	uint8_t *in;    /* READ_SIZE bytes */
 	size_t pending; /* replies owed */
 	/* replies that arrived while requests were being sent, in order */
 	redisReply **early;
@@ -243,6 +243,8 @@ int client_append(struct client *c, int argc, const char **argv, const size_t *l
 
 	if (!c->ctx)
 		return -ENOTCONN;
+	if (c->pending == 0 && reader_bytes(c) > 0)
+		return broken(c, -EPROTO, "a message that nobody asked for");
 	err = resp_put_request(&c->out, (size_t)argc, (const void *const *)argv, lens);
 	if (err)
 		return fail(c, err, "cannot queue a request: %s", err_str(err));

@@ -26,7 +26,7 @@
 #define CONNS_DEFAULT  4
 #define CONNS_MAX      64
 #define CONNECT_MS     5000
-#define OP_MS	       30000
+#define OP_MS          30000
 #define BACKOFF_MIN_MS 500
 #define BACKOFF_MAX_MS 30000
 #define VALUE_MAX      (8u << 20)

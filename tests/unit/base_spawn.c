@@ -120,7 +120,7 @@ static void check_reset(void **state)
 	signal(SIGUSR2, SIG_IGN);
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
-	text = output_of(&s, "grep -E 'Sig(Blk|Ign)' /proc/$$/status; cat /proc/$$/oom_score_adj", &status);
+	text = output_of(&s, "grep -E 'Sig(Blk|Ign)' /proc/self/status; cat /proc/$$/oom_score_adj", &status);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	assert_string_equal(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n");
 	free(text);
