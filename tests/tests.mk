@@ -30,7 +30,7 @@ $(SUPPORT_LIB): $(SUPPORT_OBJ) $(OUT)/rooms
 	$(SHOW)$(AR) rcsD $@ $(filter %.o,$^)
 
 # A unit test is one file and one program; it sees every object of the tree but main.
-$(OUT)/tests/unit/%: $(OBJ)/tests/unit/%.o $(APPLET_LIB) $(CORE_LIB) $(SUPPORT_LIB)
+$(OUT)/tests/unit/%: $(OBJ)/tests/unit/%.o $(APPLET_LIB) $(CORE_LIB) $(SUPPORT_LIB) $(OUT)/link-flags
 	@mkdir -p $(@D)
 	@echo '  LINK    $@'
 	$(SHOW)$(CC) $(LDFLAGS_OUR) -o $@ $< -Wl,--start-group $(SUPPORT_LIB) $(APPLET_LIB) $(CORE_LIB) -Wl,--end-group -lcmocka $(LIBS)
@@ -48,7 +48,6 @@ asan:
 	+@$(MAKE) --no-print-directory KIND=asan all unit-bins
 
 test-asan:
-	+@$(MAKE) --no-print-directory KIND=asan unit-bins
 	+@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(MAKE) --no-print-directory KIND=asan test-unit
 
@@ -66,7 +65,7 @@ fuzz:
 
 test:
 	@sh scripts/host-tools.sh build asan test
-	+@MAKE='$(MAKE)' JOBS=$(JOBS) sh scripts/test-all.sh
+	+@MAKE='$(MAKE)' JOBS=$(JOBS) PARTIAL=0 sh scripts/test-all.sh
 
 bench: all
 	@for b in $(call selected,$(sort $(wildcard tests/bench/*.sh))); do \
