@@ -1,6 +1,7 @@
 /*
  * ring: see ring.h. Records lie one after another, aligned to 8 bytes, and never wrap: where the next one does not
- * fit before the end, the rest of the mapping is skipped (len = SKIP).
+ * fit before the end, the rest of the mapping is skipped (len = SKIP, or less room than a header). Positions count all
+ * bytes ever used, skipped ones included, so that "full" and "empty" cannot be confused.
  */
 #include "ring.h"
 
@@ -15,22 +16,29 @@ static uint32_t record_bytes(uint32_t len)
 	return (uint32_t)(sizeof(struct ring_line) + ((len + 7u) & ~7u));
 }
 
-static struct ring_line *record_at(const struct ring *ring, uint32_t off)
+static struct ring_line *record_at(const struct ring *ring, uint64_t pos)
 {
-	return (struct ring_line *)(void *)(ring->base + off);
+	return (struct ring_line *)(void *)(ring->base + pos % ring->size);
 }
 
-/* The offset of a record that starts at `off` or, when there is a skip mark or no room for a header, at 0. */
-static uint32_t settle(const struct ring *ring, uint32_t off)
+static uint32_t room_to_end(const struct ring *ring, uint64_t pos)
 {
-	if (off + sizeof(struct ring_line) > ring->size || record_at(ring, off)->len == SKIP)
-		return 0;
-	return off;
+	return ring->size - (uint32_t)(pos % ring->size);
 }
 
-static uint32_t record_next(const struct ring *ring, uint32_t off)
+/* Where the record that comes at or after `pos` begins, or tail. */
+static uint64_t settle(const struct ring *ring, uint64_t pos)
 {
-	return off + record_bytes(record_at(ring, off)->len);
+	uint32_t room = room_to_end(ring, pos);
+
+	if (pos < ring->tail && (room < sizeof(struct ring_line) || record_at(ring, pos)->len == SKIP))
+		pos += room;
+	return pos;
+}
+
+static uint64_t record_next(const struct ring *ring, uint64_t pos)
+{
+	return settle(ring, pos + record_bytes(record_at(ring, pos)->len));
 }
 
 int ring_init(struct ring *ring, uint32_t bytes, uint32_t lines_max)
@@ -42,7 +50,7 @@ int ring_init(struct ring *ring, uint32_t bytes, uint32_t lines_max)
 	if (map == MAP_FAILED)
 		return -errno;
 	ring->base = map;
-	ring->size = bytes;
+	ring->size = bytes & ~7u;
 	ring->lines_max = lines_max;
 	return 0;
 }
@@ -56,51 +64,28 @@ void ring_release(struct ring *ring)
 
 static void drop_oldest(struct ring *ring)
 {
-	ring->head = settle(ring, ring->head);
-	if (ring->hint_seq <= record_at(ring, ring->head)->seq)
-		ring->hint_seq = 0;
 	ring->head = record_next(ring, ring->head);
 	ring->lines--;
-}
-
-/* Makes [tail, tail + need) free; the caller has made sure that it does not reach beyond the end. */
-static void make_room(struct ring *ring, uint32_t need)
-{
-	while (ring->lines > 0) {
-		uint32_t head = settle(ring, ring->head);
-
-		if (head < ring->tail || head >= ring->tail + need)
-			return;
-		drop_oldest(ring);
-	}
+	if (ring->hint < ring->head)
+		ring->hint_seq = 0;
 }
 
 void ring_append(struct ring *ring, const struct ring_line *header, const void *data)
 {
-	uint32_t need = record_bytes(header->len);
+	uint32_t need = record_bytes(header->len), room, skip;
 	struct ring_line *record;
 
 	ring->number++;
 	if (!ring->base || need > ring->size / 2)
 		return;
-	while (ring->lines > 0 && ring->lines >= ring->lines_max)
+	room = room_to_end(ring, ring->tail);
+	skip = room < need ? room : 0;
+	while (ring->lines > 0 && (ring->lines >= ring->lines_max ||
+				   ring->size - (ring->tail - ring->head) < (uint64_t)need + skip))
 		drop_oldest(ring);
-	if (ring->lines == 0)
-		ring->head = ring->tail = 0;
-	if (ring->tail + need > ring->size) {
-		/* The records between tail and the end are older than the one that will lie at 0. */
-		while (ring->lines > 0 && settle(ring, ring->head) >= ring->tail)
-			drop_oldest(ring);
-		if (ring->tail + sizeof(struct ring_line) <= ring->size)
-			record_at(ring, ring->tail)->len = SKIP;
-		ring->tail = 0;
-		if (ring->lines == 0)
-			ring->head = 0;
-	}
-	/* A full ring has head == tail: then the oldest has to go as well. */
-	if (ring->lines > 0 && settle(ring, ring->head) == ring->tail)
-		drop_oldest(ring);
-	make_room(ring, need);
+	if (skip >= sizeof(struct ring_line))
+		record_at(ring, ring->tail)->len = SKIP;
+	ring->tail += skip;
 	if (ring->lines == 0)
 		ring->head = ring->tail;
 	record = record_at(ring, ring->tail);
@@ -113,37 +98,29 @@ void ring_append(struct ring *ring, const struct ring_line *header, const void *
 
 const struct ring_line *ring_find(struct ring *ring, uint64_t seq)
 {
-	uint32_t off = ring->head, left = ring->lines;
+	uint64_t pos = ring->head;
 
-	if (ring->lines == 0)
-		return NULL;
-	off = settle(ring, off);
-	if (ring->hint_seq && ring->hint_seq <= seq && record_at(ring, off)->seq <= ring->hint_seq)
-		off = ring->hint;
-	while (left-- > 0) {
-		off = settle(ring, off);
-		if (record_at(ring, off)->seq >= seq) {
-			ring->hint = off;
-			ring->hint_seq = record_at(ring, off)->seq;
-			return record_at(ring, off);
-		}
-		ring->hint = off;
-		ring->hint_seq = record_at(ring, off)->seq;
-		off = record_next(ring, off);
-		if (off == ring->tail)
-			return NULL;
+	if (ring->hint_seq && ring->hint_seq <= seq)
+		pos = ring->hint;
+	while (pos < ring->tail) {
+		const struct ring_line *record = record_at(ring, pos);
+
+		ring->hint = pos;
+		ring->hint_seq = record->seq;
+		if (record->seq >= seq)
+			return record;
+		pos = record_next(ring, pos);
 	}
 	return NULL;
 }
 
 uint64_t ring_seq_of_last(struct ring *ring, uint32_t count)
 {
-	uint32_t off, skip;
+	uint64_t pos = ring->head;
 
 	if (ring->lines == 0 || count == 0)
 		return 0;
-	off = settle(ring, ring->head);
-	for (skip = count < ring->lines ? ring->lines - count : 0; skip > 0; skip--)
-		off = settle(ring, record_next(ring, off));
-	return record_at(ring, off)->seq;
+	for (uint32_t skip = count < ring->lines ? ring->lines - count : 0; skip > 0; skip--)
+		pos = record_next(ring, pos);
+	return record_at(ring, pos)->seq;
 }

@@ -29,12 +29,13 @@ struct ring_line {
 
 struct ring {
 	uint8_t *base; /* NULL: nothing is kept */
-	uint32_t size;
-	uint32_t head, tail; /* offsets: oldest record, next record */
+	uint32_t size; /* a multiple of 8 */
 	uint32_t lines, lines_max;
-	uint64_t number; /* of the newest line */
-	uint32_t hint;   /* a record near which the last search ended; valid while hint_seq is in the ring */
-	uint64_t hint_seq;
+	uint64_t head,
+		tail; /* positions of the oldest and of the next record; they only grow, modulo size is where */
+	uint64_t number;   /* of the newest line */
+	uint64_t hint;     /* position of a record near which the last search ended, with its seq */
+	uint64_t hint_seq; /* 0 = none */
 };
 
 /* Reserves the memory. 0, or a negative errno: then the ring keeps nothing, and everything below still works. */
