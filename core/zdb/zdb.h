@@ -103,7 +103,8 @@ struct zdb_events {
 	 * successor closed+1 exists and has no record yet.  `bundle` is NULL unless zdb_options.want_bundles.  May
 	 * call zdb_bundle_read() and the zdb_ns_* accessors.  A negative return keeps the closed segment closed but
 	 * makes the write that caused the rotation fail with that code (the rotation itself stands); the next write
-	 * calls it again for the same segment, so that no closed segment is ever forgotten.
+	 * calls it again for the same segment, so that no closed segment is ever forgotten.  1 clears the dirty map
+	 * (what upstream does when its jump-index hook succeeds), 0 keeps it.
 	 * `dirty` is the dirty list of the closed pair as upstream prints it ("0 3 7").
 	 */
 	int (*segment_closed)(void *ctx, struct zdb_ns *ns, uint32_t closed, const char *dirty,

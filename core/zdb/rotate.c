@@ -1,0 +1,188 @@
+/*
+ * rotate.c - closing a pair of files and starting the next one; the cut of all namespaces.
+ *
+ * Order, so that a power cut at any point leaves either the old active pair or the new one:
+ *   1  log and index of the old pair synced, waiting rewrites applied, older index files synced
+ *   2  i<N+1>, then d<N+1> made whole under temporary names, synced, renamed, directories synced; d<N+1> carries the stamp
+ *   3  the stamp in d<N> set back to 0 (not synced: recovery does it again)
+ *   4  the marker moves to the start of d<N+1>
+ *   5  the owner hears of it
+ * The new log takes its first record after that.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/file.h"
+#include "core/zdb/zdb_int.h"
+
+int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const void *header, size_t size)
+{
+	char path[ZDB_PATH_MAX];
+	int rc = file_path(ns, which, number, "", path);
+
+	return rc != 0 ? rc : file_write_atomic(path, 0600, header, size);
+}
+
+static void file_drop(const struct zdb_ns *ns, enum which which, uint32_t number)
+{
+	char path[ZDB_PATH_MAX];
+
+	if (file_path(ns, which, number, "", path) == 0)
+		(void)sys->unlink(path); /* an empty pair without records is what recovery takes it for anyway */
+}
+
+int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp)
+{
+	uint8_t index[IDX_HEADER], data[DAT_HEADER];
+	int rc;
+
+	idx_header_encode(index, number, ns->mode);
+	dat_header_encode(data, number, stamp);
+	rc = file_make(ns, INDEX_FILE, number, index, sizeof(index));
+	if (rc != 0)
+		return rc;
+	rc = file_make(ns, DATA_FILE, number, data, sizeof(data));
+	if (rc != 0)
+		file_drop(ns, INDEX_FILE, number);
+	return rc;
+}
+
+int closed_event(struct zdb_ns *ns, uint32_t n)
+{
+	const struct zdb_events *ev = &ns->eng->ev;
+	struct zdb_bundle *bundle = NULL;
+	char *dirty;
+	int rc;
+
+	ns->closed_owed = n;
+	if (ev->segment_closed == NULL) {
+		ns->closed_owed = -1;
+		return 0;
+	}
+	dirty = zdb_dirty_text(ns);
+	if (dirty == NULL)
+		return -ENOMEM;
+	rc = ns->eng->opt.want_bundles ? bundle_closed(ns, n, &bundle) : 0;
+	if (rc == 0)
+		rc = ev->segment_closed(ns->eng->opt.events_ctx, ns, n, dirty, bundle);
+	if (rc > 0)
+		zdb_dirty_reset(ns);
+	if (rc >= 0)
+		ns->closed_owed = -1;
+	if (bundle != NULL)
+		zdb_bundle_free(bundle);
+	mem_free(dirty);
+	return rc < 0 ? rc : 0;
+}
+
+/* The new pair is on disk: make it the active one.  Nothing here fails any more. */
+static void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data)
+{
+	uint8_t zero[8] = {0};
+
+	/* Only tidiness: recovery and everything that reads a closed segment take these bytes as 0. */
+	(void)sys->pwrite(ns->data.f->fd, zero, sizeof(zero), DAT_STAMP_AT);
+	tail_close(ns->eng, &ns->index, true);
+	tail_close(ns->eng, &ns->data, true);
+	ns->index = *index;
+	ns->data = *data;
+	ns->synced = ns->data.size;
+	ns->index_synced = ns->index.size;
+	ns->ambiguous = false;
+	ns->record_since = false;
+	ns->jumped_ms = clock_mono_ms();
+	ns->eng->stats.rotations++;
+}
+
+int rotate(struct zdb_ns *ns)
+{
+	uint32_t closed = ns->data.number, next = closed + 1;
+	struct tail index = {0}, data = {0};
+	struct mark m = {.state = MARK_OPEN, .file = next, .offset = DAT_HEADER, .index_size = IDX_HEADER};
+	int rc;
+
+	if (next == UINT32_MAX)
+		return -EFBIG;
+	rc = mark_open(ns);
+	if (rc == 0 && ns->mode == ZDB_SEQ)
+		rc = bases_set(ns, next, ns->next_id);
+	if (rc == 0)
+		rc = sync_everything(ns);
+	if (rc == 0)
+		rc = pair_create(ns, next, ns->stamp);
+	if (rc != 0)
+		return rc;
+	rc = tail_open(ns, &index, INDEX_FILE, next);
+	if (rc == 0)
+		rc = tail_open(ns, &data, DATA_FILE, next);
+	if (rc != 0) {
+		tail_close(ns->eng, &index, false);
+		file_drop(ns, DATA_FILE, next);
+		file_drop(ns, INDEX_FILE, next);
+		return rc;
+	}
+	pair_switch(ns, &index, &data);
+	m.stamp = ns->stamp;
+	if (ns->mode == ZDB_SEQ) {
+		struct sums s;
+
+		sums_fill(ns, &s, &m);
+		(void)sums_write(ns->index_dir, &s); /* a cache */
+	}
+	/* An older marker stays right, only slower to recover from. */
+	if (mark_write(ns->index_dir, &m) == 0)
+		ns->mark = m;
+	return closed_event(ns, closed);
+}
+
+int zdb_jump(struct zdb_ns *ns)
+{
+	int rc = ns_writable(ns);
+
+	return rc != 0 ? rc : rotate(ns);
+}
+
+bool zdb_jump_due(struct zdb_ns *ns, uint64_t age_s)
+{
+	return ns->record_since && clock_mono_ms() - ns->jumped_ms > age_s * 1000;
+}
+
+/* -------------------------------------------------------------------------------------------------------- cut --- */
+
+int zdb_cut(struct zdb *eng, struct zdb_cut **cuts, size_t *count)
+{
+	struct zdb_cut *rows = mem_calloc(eng->count + 1, sizeof(*rows));
+	size_t n = 0;
+	int rc = zdb_flush(eng);
+
+	*cuts = NULL;
+	*count = 0;
+	if (rows == NULL)
+		return -ENOMEM;
+	if (rc != 0) {
+		mem_free(rows);
+		return rc;
+	}
+	for (size_t i = 0; i < eng->slots_count; i++) {
+		struct zdb_ns *ns = eng->slots[i];
+
+		if (ns == NULL || ns->load_error != 0)
+			continue;
+		rows[n].ns = ns;
+		rows[n].mode = ns->mode;
+		rows[n].segment = ns->data.number;
+		rows[n].offset = ns->data.size;
+		rows[n].next_id = ns->next_id;
+		rows[n].descriptor_size = (uint32_t)desc_encode(rows[n].descriptor, &ns->desc);
+		n++;
+	}
+	*cuts = rows;
+	*count = n;
+	return 0;
+}
+
+void zdb_cut_free(struct zdb_cut *cuts)
+{
+	mem_free(cuts);
+}

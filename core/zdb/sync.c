@@ -1,0 +1,362 @@
+/*
+ * sync.c - making things durable: the split sync, the work of a tick, and the whole of it at once.
+ *
+ * A job has one or two rounds.  Round 0 syncs the log, and the active index when rewrites wait or the index is asked
+ * for.  After it the rewrites that waited when the job began may be applied: their records and copies are durable.
+ * Round 1 (index jobs) syncs the index files and moves the marker to where the log ended when the job began.
+ * The owner thread may rotate while a job runs: rotation does all of it by itself, and the job then finds nothing left.
+ */
+#include "core/zdb/zdb_int.h"
+
+struct zdb_sync {
+	struct zdb_ns *ns;
+	bool apply, with_mark;
+	int round, rc;
+	struct zdb_fd *index, *data;
+	uint32_t number, data_size, index_size;
+	struct mark mark;
+	struct sums sums;
+	bool with_sums;
+	uint32_t *touched;
+	size_t touched_count;
+};
+
+struct zdb_ns *zdb_sync_ns(const struct zdb_sync *sync)
+{
+	return sync->ns;
+}
+
+static void job_free(struct zdb_sync *job)
+{
+	struct zdb_ns *ns = job->ns;
+
+	fd_put(ns->eng, job->index);
+	fd_put(ns->eng, job->data);
+	mem_free(job->touched);
+	mem_free(job);
+	ns->job = NULL;
+	zdb_ns_unref(ns);
+}
+
+/* Takes what waits into the set that this job will apply; what comes later waits for the next one. */
+static bool freeze(struct zdb_ns *ns)
+{
+	if (ns->frozen.used != 0)
+		return true; /* left by a job that failed to apply */
+	pend_release(&ns->frozen);
+	ns->frozen = ns->pend;
+	memset(&ns->pend, 0, sizeof(ns->pend));
+	ns->pend_announced = false;
+	return ns->frozen.used != 0;
+}
+
+static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_sync **out)
+{
+	struct zdb_sync *job = mem_calloc(1, sizeof(*job));
+
+	if (job == NULL)
+		return -ENOMEM;
+	job->ns = zdb_ns_ref(ns);
+	job->apply = apply || with_mark;
+	job->with_mark = with_mark;
+	job->index = ns->index.f;
+	job->data = ns->data.f;
+	job->index->refs++;
+	job->data->refs++;
+	job->number = ns->data.number;
+	job->data_size = ns->data.size;
+	job->index_size = ns->index.size;
+	job->mark = (struct mark){.state = MARK_OPEN,
+				  .file = ns->data.number,
+				  .offset = ns->data.size,
+				  .stamp = ns->stamp,
+				  .index_size = ns->index.size};
+	job->with_sums = with_mark && ns->mode == ZDB_SEQ;
+	sums_fill(ns, &job->sums, &job->mark);
+	if (job->apply)
+		(void)freeze(ns);
+	ns->job = job;
+	*out = job;
+	return 0;
+}
+
+static bool index_durable(const struct zdb_ns *ns)
+{
+	return ns->pend.used == 0 && ns->frozen.used == 0 && ns->touched.set == 0 && ns->index_synced == ns->index.size &&
+	       (!ns->opened || (ns->mark.file == ns->data.number && ns->mark.offset == ns->data.size));
+}
+
+int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync **out)
+{
+	bool with_mark = kind == ZDB_SYNC_INDEX;
+	int rc;
+
+	*out = NULL;
+	if (!ns->alive)
+		return -ENOENT;
+	if (ns->load_error != 0)
+		return -EIO;
+	if (ns->eng->read_only)
+		return 0;
+	if (ns->write_error != 0)
+		return -EROFS;
+	if (ns->job != NULL)
+		return -EBUSY;
+	rc = ns_flush_tails(ns);
+	if (rc != 0)
+		return rc;
+	if (ns->synced == ns->data.size && !ns->ambiguous && (!with_mark || index_durable(ns)))
+		return 0;
+	if (ns->ambiguous && ns->opened)
+		with_mark = true;
+	if (with_mark && !ns->opened) {
+		rc = mark_open(ns);
+		if (rc != 0)
+			return rc;
+	}
+	return job_new(ns, false, with_mark, out);
+}
+
+/* ------------------------------------------------------------------------------------------------- any thread --- */
+
+static int sync_fd(const struct zdb_fd *f)
+{
+	return sys->fdatasync(f->fd) == 0 ? 0 : -EIO;
+}
+
+static int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count)
+{
+	char path[ZDB_PATH_MAX];
+
+	for (size_t i = 0; i < count; i++) {
+		int fd, rc = file_path(ns, INDEX_FILE, numbers[i], "", path);
+
+		if (rc != 0)
+			return rc;
+		fd = sys->open(path, O_RDONLY, 0);
+		if (fd < 0)
+			return -EIO;
+		rc = sys->fdatasync(fd);
+		sys->close(fd);
+		if (rc != 0)
+			return -EIO;
+	}
+	return 0;
+}
+
+/* Reads of ns here are of fields that do not change during its life. */
+int zdb_sync_run(struct zdb_sync *job)
+{
+	int rc;
+
+	if (job->round == 0) {
+		rc = sync_fd(job->data);
+		if (rc == 0 && job->apply)
+			rc = sync_fd(job->index);
+	} else {
+		rc = sync_fd(job->index);
+		if (rc == 0)
+			rc = sync_numbers(job->ns, job->touched, job->touched_count);
+		if (rc == 0 && job->with_sums)
+			(void)sums_write(job->ns->index_dir, &job->sums); /* a cache */
+		if (rc == 0)
+			rc = mark_write(job->ns->index_dir, &job->mark);
+	}
+	job->rc = rc;
+	return rc;
+}
+
+/* ------------------------------------------------------------------------------------------------ owner again --- */
+
+static int touched_list(struct zdb_ns *ns, uint32_t **list, size_t *count)
+{
+	size_t n = 0;
+
+	*count = 0;
+	*list = mem_alloc((ns->touched.set + 1) * sizeof(**list));
+	if (*list == NULL)
+		return -ENOMEM;
+	for (int64_t i = bits_next(&ns->touched, 0); i >= 0; i = bits_next(&ns->touched, (uint64_t)i + 1))
+		(*list)[n++] = (uint32_t)i;
+	*count = n;
+	return 0;
+}
+
+static int job_applied(struct zdb_sync *job)
+{
+	struct zdb_ns *ns = job->ns;
+	int rc;
+
+	if (job->number == ns->data.number) {
+		if (ns->synced < job->data_size)
+			ns->synced = job->data_size;
+		if (ns->index_synced < job->index_size && job->apply)
+			ns->index_synced = job->index_size;
+		if (ns->synced == ns->data.size)
+			ns->ambiguous = ns->ambiguous && !job->with_mark;
+	}
+	if (!job->apply)
+		return 0;
+	rc = rewrite_apply(ns, &ns->frozen);
+	ns->applied_ms = ns->eng->now_ms;
+	if (rc != 0 || !job->with_mark || job->number != ns->data.number)
+		return rc; /* a rotation meanwhile has moved the marker further already */
+	rc = touched_list(ns, &job->touched, &job->touched_count);
+	return rc != 0 ? rc : 1;
+}
+
+static int job_marked(struct zdb_sync *job)
+{
+	struct zdb_ns *ns = job->ns;
+
+	if (job->number != ns->data.number)
+		return mark_write(ns->index_dir, &ns->mark); /* ours overtook the rotation's: put that back */
+	for (size_t i = 0; i < job->touched_count; i++)
+		bits_clear(&ns->touched, job->touched[i]);
+	ns->mark = job->mark;
+	if (job->data_size == ns->data.size)
+		ns->ambiguous = false;
+	return 0;
+}
+
+static int job_failed(struct zdb_sync *job, int rc)
+{
+	struct zdb_ns *ns = job->ns;
+
+	/*
+	 * The kernel may have dropped the pages that it could not write, and a later success would not stand for them:
+	 * no write is taken until the log has been verified at the next load.  Memory was short is the one error that
+	 * says nothing about the disk.
+	 */
+	if (rc != -ENOMEM) {
+		ns->write_error = -EIO;
+		ns->eng->stats.syncs_failed++;
+	}
+	job_free(job);
+	return rc;
+}
+
+int zdb_sync_done(struct zdb_sync *job)
+{
+	int rc = job->rc;
+
+	if (rc == 0)
+		rc = job->round == 0 ? job_applied(job) : job_marked(job);
+	if (rc < 0)
+		return job_failed(job, rc);
+	if (rc == 1) {
+		job->round = 1;
+		job->rc = -EIO; /* until it has run */
+		return 1;
+	}
+	job->ns->eng->stats.syncs++;
+	job_free(job);
+	return 0;
+}
+
+int zdb_sync(struct zdb_ns *ns, enum zdb_sync_kind kind)
+{
+	struct zdb_sync *job;
+	int rc = zdb_sync_begin(ns, kind, &job);
+
+	if (rc != 0 || job == NULL)
+		return rc;
+	do {
+		(void)zdb_sync_run(job); /* done reports it */
+		rc = zdb_sync_done(job);
+	} while (rc == 1);
+	return rc;
+}
+
+/* -------------------------------------------------------------------------------------------------- all at once --- */
+
+static int sync_older(struct zdb_ns *ns)
+{
+	uint32_t *list;
+	size_t count;
+	int rc = touched_list(ns, &list, &count);
+
+	if (rc != 0)
+		return rc;
+	rc = sync_numbers(ns, list, count);
+	mem_free(list);
+	if (rc == 0)
+		bits_clear_all(&ns->touched);
+	return rc;
+}
+
+int sync_everything(struct zdb_ns *ns)
+{
+	bool rewrites = ns->frozen.used != 0 || ns->pend.used != 0;
+	int rc = ns_flush_tails(ns);
+
+	if (rc != 0)
+		return rc;
+	if (ns->synced != ns->data.size)
+		rc = sync_fd(ns->data.f);
+	if (rc == 0)
+		rc = sync_fd(ns->index.f);
+	if (rc != 0)
+		goto failed;
+	ns->synced = ns->data.size;
+	rc = rewrite_apply(ns, &ns->frozen);
+	if (rc == 0)
+		rc = rewrite_apply(ns, &ns->pend);
+	if (rc != 0)
+		return rc; /* out of memory, or write_error is set */
+	ns->pend_announced = false;
+	ns->applied_ms = ns->eng->now_ms;
+	if (rewrites)
+		rc = sync_fd(ns->index.f);
+	if (rc == 0)
+		rc = sync_older(ns);
+	if (rc == -ENOMEM)
+		return rc;
+	if (rc != 0)
+		goto failed;
+	ns->index_synced = ns->index.size;
+	ns->eng->stats.syncs++;
+	return 0;
+failed:
+	ns->write_error = -EIO;
+	ns->eng->stats.syncs_failed++;
+	return rc;
+}
+
+/* ------------------------------------------------------------------------------------------------------- tick --- */
+
+static struct zdb_sync *ns_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms)
+{
+	struct zdb_sync *job = NULL;
+	bool log_long;
+
+	missing_tick(ns, now_ms, next_ms);
+	if (ns->job != NULL || ns->write_error != 0 || ns->load_error != 0 || !ns->opened)
+		return NULL;
+	log_long = ns->mark.file == ns->data.number && ns->data.size - ns->mark.offset > MARK_LOG_BYTES;
+	if (ns->pend.used == 0 && ns->frozen.used == 0 && !log_long)
+		return NULL;
+	if (!log_long && now_ms < ns->applied_ms + ZDB_INDEX_DELAY_MS) {
+		if (*next_ms > ns->applied_ms + ZDB_INDEX_DELAY_MS)
+			*next_ms = ns->applied_ms + ZDB_INDEX_DELAY_MS;
+		return NULL;
+	}
+	if (ns_flush_tails(ns) != 0 || job_new(ns, true, log_long, &job) != 0) {
+		*next_ms = now_ms + ZDB_INDEX_DELAY_MS; /* no memory now: again later */
+		return NULL;
+	}
+	return job;
+}
+
+struct zdb_sync *zdb_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms)
+{
+	*next_ms = UINT64_MAX;
+	eng->now_ms = now_ms;
+	for (size_t i = 0; i < eng->slots_count; i++) {
+		struct zdb_sync *job = eng->slots[i] == NULL ? NULL : ns_tick(eng->slots[i], now_ms, next_ms);
+
+		if (job != NULL)
+			return job;
+	}
+	return NULL;
+}

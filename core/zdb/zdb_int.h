@@ -1,0 +1,333 @@
+/*
+ * zdb_int.h - what the files of the engine share.
+ *
+ * One idea per file:
+ *   fmt     bytes of records and headers          table   user keys -> records, keys on disk
+ *   pend    in-place rewrites that wait           bits    sets of file numbers
+ *   file    descriptor cache, append ends         index   index records: lookup, overlay, appends, applying rewrites
+ *   mark    marker and sums                       write   set and del
+ *   read    get, check, raw, waiters              scan    scan, history, cursors
+ *   sync    split sync, tick                      rotate  rotation, cut
+ *   bundle  index bytes of a closed segment       evict   eviction with a proof
+ *   load    opening a namespace                   replay  the log from the marker -> the index
+ *   foreign what somebody else wrote              ns      namespaces, descriptors, properties
+ *   open    roots, locks, engine                  verify  check, recover, dump
+ */
+#ifndef ZDB_ZDB_INT_H
+#define ZDB_ZDB_INT_H
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+#include "core/base/mem.h"
+#include "core/base/sys.h"
+#include "core/zdb/bits.h"
+#include "core/zdb/fmt.h"
+#include "core/zdb/pend.h"
+#include "core/zdb/table.h"
+#include "core/zdb/zdb.h"
+
+#define ZDB_PATH_MAX	 4096u
+#define SCRATCH_SIZE	 (66u << 10)  /* one 64 KiB payload with its header and key */
+#define CHUNK_SIZE	 (256u << 10) /* streaming reads of whole files */
+#define GATHER_DATA	 (256u << 10) /* gathered log bytes before they are written out */
+#define GATHER_INDEX	 (64u << 10)
+#define GATHER_RECORD	 (16u << 10)  /* bigger records are written at once */
+#define PREALLOC_MIN	 (64u << 10)
+#define PREALLOC_MAX	 (8u << 20)
+#define MARK_LOG_BYTES	 (64u << 20)  /* log behind the marker before a tick moves it */
+#define WRITEBACK_STEP	 (8u << 20)   /* start writing out dirty log pages in steps of this size */
+#define TOUCHED_MAX	 65536u	      /* rewritten places remembered per segment for its bundle */
+
+enum which { INDEX_FILE, DATA_FILE };
+
+/* A descriptor shared by the cache, the active ends and reads in flight.  Counted in the owner thread only. */
+struct zdb_fd {
+	int fd;
+	unsigned refs;
+	enum which which;
+	uint32_t number;
+	uint64_t ns_id;
+	struct zdb_fd *hash_next;
+	struct zdb_fd *lru_prev, *lru_next; /* both NULL = not in the cache */
+};
+
+#define FD_BUCKETS 256u
+struct fd_cache {
+	struct zdb_fd *buckets[FD_BUCKETS];
+	struct zdb_fd *newest, *oldest;
+	unsigned count, max;
+};
+
+/* The end of an active file: what is in it, and what is gathered behind that. */
+struct tail {
+	struct zdb_fd *f; /* NULL = not open */
+	enum which which;
+	uint32_t number;
+	uint32_t size;	   /* logical end */
+	uint32_t written;  /* end in the file; size - written bytes are gathered */
+	uint64_t reserved; /* preallocated up to here */
+	bool no_prealloc;  /* the file system cannot */
+	uint32_t kicked;   /* writeback was started up to here */
+	uint8_t *buf;	   /* GATHER_DATA or GATHER_INDEX bytes, or NULL */
+};
+
+/* Readers of an absent segment. */
+struct missing {
+	struct missing *next;
+	uint32_t number;
+	uint64_t deadline_ms; /* 0 = no tick has seen it yet */
+	bool asking;	      /* data_missing is being called */
+	bool answered;	      /* from inside it */
+	int answer;
+	struct zdb_waiter *waiters;
+};
+
+struct proof_memo { /* content ids that were computed, by file */
+	bool used;
+	uint8_t kind;
+	uint8_t id[16];
+	uint32_t number;
+	uint64_t inode, size, mtime_ns;
+};
+#define PROOF_MEMOS 64u
+
+
+
+struct zdb_ns {
+	struct zdb *eng;
+	uint64_t id; /* unique in this process: key of cached descriptors */
+	unsigned refs;
+	bool alive;
+	size_t slot;
+	char name[ZDB_NAME_MAX + 1];
+	uint8_t name_len;
+	char *index_dir, *data_dir;
+	void *owner_data;
+
+	/* descriptor and volatile state */
+	enum zdb_mode mode;
+	struct descriptor desc;
+	enum zdb_lock lock;
+	bool injected_password, injected_maxsize;
+	uint64_t maxsize;
+	char password[ZDB_PASSWORD_MAX + 1];
+	uint8_t password_len;
+
+	int write_error;
+	int load_error; /* after a failed reload: everything answers -EIO */
+
+	/* the active pair */
+	struct tail index, data;
+	uint32_t prev_index, prev_data; /* offset of the last appended record, for the field `previous` */
+	uint32_t synced;		/* the log of the active segment is durable up to here */
+	uint32_t index_synced;
+	uint64_t jumped_ms;		/* monotonic time of the last rotation or open */
+	bool record_since;		/* a record came since then */
+
+	/* figures */
+	uint64_t entries, data_size, key_bytes, next_id;
+	uint64_t index_errors, data_errors;
+	time_t index_error_last, data_error_last;
+
+	/* keys */
+	struct table table;    /* user mode */
+	uint64_t *bases;       /* sequential mode: id of the first record of each file; empty files share the next one's */
+	uint32_t bases_cap;
+
+	/* rewrites */
+	struct pend pend, frozen; /* frozen: taken by the sync job that runs */
+	bool pend_announced;
+	struct bits dirty;    /* upstream's dirty map */
+	struct bits touched;  /* older index files with bytes that were not synced */
+	struct zdb_extent *rewritten; /* places in older index files that this segment's records rewrote */
+	uint32_t rewritten_count, rewritten_cap;
+	bool rewritten_partial;	      /* the list is not complete: derive from the log */
+
+	/* marker */
+	struct mark mark; /* as on disk; state 0 = none */
+	uint64_t stamp;	  /* of this opening */
+	bool ambiguous;  /* the unsynced log holds a record that a lost sector would look like (write.c) */
+	bool opened;	  /* the marker says open with our stamp: writing is allowed */
+	bool stale_mark;  /* no clean marker on disk although nothing waits: write one at close */
+
+	struct zdb_sync *job; /* running: between begin and done */
+	uint64_t applied_ms; /* when the last rewrites were applied */
+	unsigned proofs; /* running */
+	int64_t closed_owed; /* segment whose segment_closed event failed; -1 = none */
+	struct missing *missing;
+	struct proof_memo memos[PROOF_MEMOS];
+	unsigned memo_next;
+	struct zdb_recovery recovery;
+};
+
+struct refused {
+	struct refused *next;
+	char *name, *why;
+};
+
+struct zdb {
+	struct zdb_options opt;
+	struct zdb_events ev;
+	char *data_root, *index_root;
+	int lock_fd[2];
+	bool read_only;
+	struct zdb_ns **slots; /* NULL = free slot */
+	size_t slots_count, count;
+	struct refused *refused;
+	struct fd_cache fds;
+	struct zdb_stats stats;
+	uint8_t *scratch; /* SCRATCH_SIZE */
+	uint8_t *big;	  /* grown on demand for payloads handed out whole; at most ZDB_PAYLOAD_MAX + 273 */
+	size_t big_size;
+	uint64_t hash_seed, next_ns_id, now_ms;
+	struct zdb_waiter *waking;
+	uint64_t waiting;
+};
+
+/* ---- file.c */
+int fd_get(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out);
+void fd_put(struct zdb *eng, struct zdb_fd *f);
+void fd_forget(struct zdb_ns *ns, enum which which, uint32_t number);
+void fd_forget_all(struct zdb_ns *ns);
+int file_path(const struct zdb_ns *ns, enum which which, uint32_t number, const char *suffix, char *buf);
+/* Whole reads: bytes read (short only at the end of the file) or a negative code; counts figures and errors. */
+ssize_t ns_pread(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t size, uint64_t off);
+int ns_pwrite(struct zdb_ns *ns, const struct zdb_fd *f, const void *buf, size_t size, uint64_t off);
+void ns_io_error(struct zdb_ns *ns, enum which which, bool write);
+
+int tail_open(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number);
+void tail_close(struct zdb *eng, struct tail *t, bool drop_reserve);
+/* Appends one record in pieces.  On failure nothing of it stays.  -ENOSPC, -EIO, ... */
+int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total);
+int tail_flush(struct zdb_ns *ns, struct tail *t);
+int ns_flush_tails(struct zdb_ns *ns);
+/* Takes back everything behind `size`. */
+int tail_cut(struct zdb_ns *ns, struct tail *t, uint32_t size);
+/* Reads through the gathered bytes: bytes read or a negative code. */
+ssize_t tail_read(struct zdb_ns *ns, struct tail *t, void *buf, size_t size, uint32_t off);
+/* Reads from any file of the namespace, the active ones through their tails.  -ENOENT: no such file. */
+ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf, size_t size, uint32_t off);
+
+/* ---- index.c */
+struct place {
+	uint32_t file, off;
+};
+uint32_t key_tag(const struct zdb *eng, const void *key, size_t klen);
+int seq_place(const struct zdb_ns *ns, uint64_t id, struct place *at); /* 0 or -ENOENT */
+int bases_set(struct zdb_ns *ns, uint32_t file, uint64_t base);
+/* Reads one record with its key as readers see it (rewrites laid over).  key has room for 256 bytes.
+ * -ENOENT nothing whole there; -EIO. */
+int index_read(struct zdb_ns *ns, struct place at, struct idx_rec *r, uint8_t *key);
+void index_overlay(const struct zdb_ns *ns, struct place at, struct idx_rec *r);
+/* The live record of a key.  e (may be NULL): user mode's table entry.  -ENOENT, -EIO. */
+int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at, struct idx_rec *r,
+	       struct entry **e);
+int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t *off);
+int rewrite_reserve(struct zdb_ns *ns, uint32_t file);
+void rewrite_flag(struct zdb_ns *ns, struct place at, uint32_t size);
+void rewrite_whole(struct zdb_ns *ns, struct place at, const struct idx_rec *r);
+/* Writes a set of rewrites into the files and releases it.  On failure what is left stays in p. */
+int rewrite_apply(struct zdb_ns *ns, struct pend *p);
+/* The data file a record points to: user mode ignores the stored number. */
+static inline uint32_t idx_data_file(const struct zdb_ns *ns, const struct idx_rec *r, uint32_t index_file)
+{
+	return ns->mode == ZDB_USER ? index_file : r->data_file;
+}
+
+/* Streams the records of one index file, from off to its end. */
+struct idx_stream {
+	struct zdb_ns *ns;
+	struct zdb_fd *f;
+	struct tail *t;
+	uint32_t number, off, end; /* off: of the record last returned + its size */
+	uint8_t *buf;		   /* CHUNK_SIZE, the caller's */
+	uint32_t buf_off, buf_len;
+};
+int stream_open(struct idx_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf);
+/* 1: a record, at *at, key borrowed until the next call; 0: end; -EBADMSG: bytes at s->off are no record; -EIO.
+ * The record is as the file says: no overlay. */
+int stream_next(struct idx_stream *s, struct idx_rec *r, const uint8_t **key, uint32_t *at);
+void stream_close(struct idx_stream *s);
+
+/* ---- mark.c */
+int mark_read(const struct zdb_ns *ns, struct mark *m); /* 0, -ENOENT none or damaged, -EIO */
+int mark_write(const char *index_dir, const struct mark *m);
+int sums_read(const struct zdb_ns *ns, const struct mark *m, struct sums *s);
+int sums_write(const char *index_dir, const struct sums *s);
+void sums_fill(const struct zdb_ns *ns, struct sums *s, const struct mark *m);
+/* Before the first write of an opening: stamp in the data header, marker open. */
+int mark_open(struct zdb_ns *ns);
+/* At a clean stop, everything being durable. */
+int mark_clean(struct zdb_ns *ns);
+
+/* ---- write.c, rotate.c */
+int ns_writable(struct zdb_ns *ns);
+int rotate(struct zdb_ns *ns);
+int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp);
+int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const void *header, size_t size);
+int closed_event(struct zdb_ns *ns, uint32_t n);
+int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out); /* of the segment just closed */
+
+/* ---- read.c */
+/* Reads what an index record names, exactly as it names it: key, length and CRC. */
+int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
+	       struct zdb_read *rd, struct zdb_waiter *w);
+/* Opens a data file; an absent one is asked for and w waits (w NULL: -EIO). */
+int data_open(struct zdb_ns *ns, uint32_t file, struct zdb_fd **f, struct zdb_waiter *w);
+void missing_wake(struct zdb_ns *ns, int64_t number, int err); /* -1 = all */
+void missing_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms);
+int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key, size_t klen, const void *value,
+		uint32_t len);
+void *eng_big(struct zdb *eng, size_t size);
+
+/* ---- sync.c */
+int sync_everything(struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
+
+
+/* ---- load.c, replay.c, foreign.c */
+int ns_load(struct zdb_ns *ns, char *why, size_t why_size);
+void ns_unload(struct zdb_ns *ns);
+int ns_close_clean(struct zdb_ns *ns);
+struct replay {
+	struct zdb_ns *ns;
+	bool foreign;	  /* tolerant rules of case 3 */
+	bool count;	  /* keep entries and data_size up to date */
+	uint32_t file, off; /* where to start in the log */
+	uint32_t index_off; /* and in i<file> */
+	char *why;
+	size_t why_size;
+};
+int replay_run(struct replay *p);
+int foreign_run(struct zdb_ns *ns, char *why, size_t why_size);
+int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at, struct place *stale);
+int say(char *why, size_t size, int code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size);
+
+/* Streams whole data records of a segment. */
+struct log_stream {
+	struct zdb_ns *ns;
+	struct zdb_fd *f;
+	uint32_t number, off, end;
+	uint32_t last; /* offset of the record last returned, 0 = none yet */
+	uint8_t *buf;  /* CHUNK_SIZE */
+	uint32_t buf_off, buf_len;
+	bool verify;	    /* read payloads and check their CRC */
+	bool check_previous;
+	bool check_torn;    /* rule of the torn key (docs/formats.md) */
+};
+int log_open(struct log_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf);
+/* 1: whole record at *at; 0: end; -EBADMSG: the bytes at s->off are no whole record; -EIO, -ENOMEM. */
+int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at);
+void log_close(struct log_stream *s);
+
+/* ---- ns.c */
+int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);
+void ns_free(struct zdb_ns *ns);
+int slot_put(struct zdb *eng, struct zdb_ns *ns);
+int desc_load(struct zdb_ns *ns);
+int desc_store(struct zdb_ns *ns);
+
+#endif
