@@ -19,11 +19,6 @@ static unsigned fd_bucket(uint64_t ns_id, enum which which, uint32_t number)
 	return (unsigned)(h >> 40) % FD_BUCKETS;
 }
 
-static bool fd_cached(const struct fd_cache *c, const struct zdb_fd *f)
-{
-	return f->lru_prev != NULL || f->lru_next != NULL || c->newest == f;
-}
-
 static void lru_unlink(struct fd_cache *c, struct zdb_fd *f)
 {
 	if (f->lru_prev != NULL)

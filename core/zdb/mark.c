@@ -62,6 +62,14 @@ int mark_write(const char *index_dir, const struct mark *m)
 	return file_write_atomic(path, 0600, b, sizeof(b));
 }
 
+int zdb_restore_mark(const char *index_dir, uint32_t segment)
+{
+	/* Stamp 0: what left a node reads as 0 there, and upstream never leaves a marker. */
+	struct mark m = {.state = MARK_OPEN, .file = segment, .offset = DAT_HEADER, .index_size = IDX_HEADER};
+
+	return mark_write(index_dir, &m);
+}
+
 int sums_read(const struct zdb_ns *ns, const struct mark *m, struct sums *s)
 {
 	uint8_t b[SUMS_SIZE + 1];

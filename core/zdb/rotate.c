@@ -48,6 +48,14 @@ int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp)
 	return rc;
 }
 
+/* From here the list of rewritten places is the new segment's. */
+static void closed_told(struct zdb_ns *ns)
+{
+	ns->closed_owed = -1;
+	ns->rewritten_count = 0;
+	ns->rewritten_partial = false;
+}
+
 int closed_event(struct zdb_ns *ns, uint32_t n)
 {
 	const struct zdb_events *ev = &ns->eng->ev;
@@ -57,7 +65,7 @@ int closed_event(struct zdb_ns *ns, uint32_t n)
 
 	ns->closed_owed = n;
 	if (ev->segment_closed == NULL) {
-		ns->closed_owed = -1;
+		closed_told(ns);
 		return 0;
 	}
 	dirty = zdb_dirty_text(ns);
@@ -69,7 +77,7 @@ int closed_event(struct zdb_ns *ns, uint32_t n)
 	if (rc > 0)
 		zdb_dirty_reset(ns);
 	if (rc >= 0)
-		ns->closed_owed = -1;
+		closed_told(ns);
 	if (bundle != NULL)
 		zdb_bundle_free(bundle);
 	mem_free(dirty);

@@ -171,7 +171,7 @@ struct zdb_recovery {
  * Errors: -EBUSY another process holds the roots; -EINVAL options (roots equal, datasize out of range), or a file
  * that is not ours (magic, version, mode) in `default`; -EIO; -ENOMEM; -EROFS and -ENOENT: read-only media without
  * a database.  A namespace other than `default` that cannot be loaded is left out and kept unavailable: see
- * zdb_refused_next().  `why` (may be NULL) gets one sentence without a line end.
+ * zdb_refused_each().  `why` (may be NULL) gets one sentence without a line end.
  */
 int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size);
 
@@ -357,7 +357,7 @@ struct zdb_cut {
 	uint32_t segment; /* active one; 0..segment-1 are closed */
 	uint32_t offset;  /* end of the log in it */
 	uint64_t next_id;
-	uint8_t descriptor[15 + ZDB_NAME_MAX + ZDB_PASSWORD_MAX];
+	uint8_t descriptor[15 + 255 + 255]; /* the bytes of zdb-namespace */
 	uint32_t descriptor_size;
 };
 /*
@@ -524,6 +524,12 @@ struct zdb_dump_entry {
 	uint8_t flags;
 };
 int zdb_dump(struct zdb *eng, void (*fn)(void *ctx, const struct zdb_dump_entry *e), void *ctx);
+
+/*
+ * For whoever restores a namespace from elsewhere: writes the marker that makes the next open replay d<segment> from its
+ * first record, into an index directory whose files hold what the segments before it caused.  0 or a negative code.
+ */
+int zdb_restore_mark(const char *index_dir, uint32_t segment);
 
 /* CRC-32C, initial value 0, no final inversion, continued from crc. */
 uint32_t zdb_crc(uint32_t crc, const void *bytes, size_t size);

@@ -291,17 +291,30 @@ int sync_everything(struct zdb_ns *ns); /* log, appends, rewrites, older files; 
 int ns_load(struct zdb_ns *ns, char *why, size_t why_size);
 void ns_unload(struct zdb_ns *ns);
 int ns_close_clean(struct zdb_ns *ns);
+/*
+ * Makes the index follow the log from (file, off) to its end, the index of `file` having index_off bytes that stand.
+ * The namespace's tables are as of that place.  strict: our own log (case 2); else the end of a foreign one (case 3).
+ */
 struct replay {
 	struct zdb_ns *ns;
-	bool foreign;	  /* tolerant rules of case 3 */
-	bool count;	  /* keep entries and data_size up to date */
-	uint32_t file, off; /* where to start in the log */
-	uint32_t index_off; /* and in i<file> */
+	bool strict;
+	uint32_t file, off, index_off;
 	char *why;
 	size_t why_size;
+	/* private */
+	uint32_t at_file, at_off; /* of the log record in hand */
+	struct zdb_fd *out;	  /* i<at_file> */
+	uint32_t out_off, out_size;
+	uint32_t start_file, start_off; /* index bytes before this stood before */
+	uint8_t *window;
+	uint32_t window_off, window_len;
 };
 int replay_run(struct replay *p);
 int foreign_run(struct zdb_ns *ns, char *why, size_t why_size);
+int load_keys(struct zdb_ns *ns, uint32_t last, uint32_t last_size, char *why, size_t why_size);
+int seq_count(struct zdb_ns *ns);
+int load_bases(struct zdb_ns *ns, uint32_t last, uint32_t last_size);
+uint32_t seq_prev(const struct zdb_ns *ns, uint32_t file, uint32_t off);
 int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at, struct place *stale);
 int say(char *why, size_t size, int code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size);
@@ -314,12 +327,11 @@ struct log_stream {
 	uint32_t last; /* offset of the record last returned, 0 = none yet */
 	uint8_t *buf;  /* CHUNK_SIZE */
 	uint32_t buf_off, buf_len;
-	bool verify;	    /* read payloads and check their CRC */
-	bool check_previous;
-	bool check_torn;    /* rule of the torn key (docs/formats.md) */
+	bool suspect; /* of the record last returned: a lost sector would look like it (docs/formats.md) */
+	uint8_t key[ZDB_KEY_MAX + 1];
 };
 int log_open(struct log_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf);
-/* 1: whole record at *at; 0: end; -EBADMSG: the bytes at s->off are no whole record; -EIO, -ENOMEM. */
+/* 1: whole record at *at, payload verified; 0: end; -EBADMSG: the bytes at s->off are no whole record; -EIO. */
 int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at);
 void log_close(struct log_stream *s);
 

@@ -1,0 +1,705 @@
+/*
+ * load.c - opening a namespace: which files there are, which case of recovery it is, the keys.
+ *
+ *   1  the marker is clean and the active pair is as it says: nothing to do
+ *   2  the marker is open and the active log carries its stamp: only we wrote since; replay the log from the marker
+ *   3  otherwise: check everything (foreign.c)
+ * An index file that is missing while its segment and all later ones are here is made again from the log.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/file.h"
+#include "core/zdb/zdb_int.h"
+
+/* ------------------------------------------------------------------------------------------------- what is there --- */
+
+struct found {
+	struct bits index, data;
+	int64_t index_last, data_last;
+	bool legacy;
+	int rc;
+	enum which which;
+	const char *dir;
+	bool writable;
+};
+
+/* "i17" -> 17; -1 when it is no such name. */
+static int64_t name_number(const char *name, char letter)
+{
+	uint64_t n = 0;
+
+	if (name[0] != letter || name[1] == '\0' || (name[1] == '0' && name[2] != '\0'))
+		return -1;
+	for (const char *p = name + 1; *p != '\0'; p++) {
+		if (*p < '0' || *p > '9')
+			return -1;
+		n = n * 10 + (uint64_t)(*p - '0');
+		if (n >= UINT32_MAX)
+			return -1;
+	}
+	return (int64_t)n;
+}
+
+static int found_each(void *ctx, const char *name, unsigned char type)
+{
+	struct found *f = ctx;
+	struct bits *b = f->which == INDEX_FILE ? &f->index : &f->data;
+	int64_t *last = f->which == INDEX_FILE ? &f->index_last : &f->data_last;
+	char path[ZDB_PATH_MAX];
+	int64_t n;
+
+	(void)type;
+	if (strcmp(name, "zdb-index-00000") == 0)
+		f->legacy = true;
+	if (f->writable && file_is_temp(name) && file_join(path, sizeof(path), f->dir, name) == 0)
+		(void)sys->unlink(path); /* litter of a crash */
+	n = name_number(name, f->which == INDEX_FILE ? 'i' : 'd');
+	if (n < 0)
+		return 0;
+	if (n > 1 << 24)
+		return -EFBIG; /* sixteen million segments: not one of ours */
+	f->rc = bits_reserve(b, (uint32_t)n);
+	if (f->rc != 0)
+		return f->rc;
+	bits_set(b, (uint32_t)n);
+	if (n > *last)
+		*last = n;
+	return 0;
+}
+
+static int find_files(struct zdb_ns *ns, struct found *f)
+{
+	int rc;
+
+	memset(f, 0, sizeof(*f));
+	f->index_last = f->data_last = -1;
+	f->writable = !ns->eng->read_only;
+	f->which = INDEX_FILE;
+	f->dir = ns->index_dir;
+	rc = file_list(ns->index_dir, found_each, f);
+	if (rc != 0)
+		return rc;
+	f->which = DATA_FILE;
+	f->dir = ns->data_dir;
+	rc = file_list(ns->data_dir, found_each, f);
+	return rc == -ENOENT && ns->eng->read_only ? 0 : rc;
+}
+
+static int64_t file_size(const struct zdb_ns *ns, enum which which, uint32_t number)
+{
+	char path[ZDB_PATH_MAX];
+	struct stat st;
+	int rc = file_path(ns, which, number, "", path);
+
+	if (rc != 0)
+		return rc;
+	return sys->stat(path, &st) == 0 ? (int64_t)st.st_size : -errno;
+}
+
+/* The first index number that is missing although it should be there; -1 none. */
+static int64_t first_gap(const struct found *f, uint32_t last)
+{
+	for (uint32_t i = 0; i <= last; i++)
+		if (!bits_has(&f->index, i))
+			return i;
+	return -1;
+}
+
+static bool all_data_from(const struct found *f, uint32_t first, uint32_t last)
+{
+	for (uint32_t i = first; i <= last; i++)
+		if (!bits_has(&f->data, i))
+			return false;
+	return true;
+}
+
+/* --------------------------------------------------------------------------------------------------------- keys --- */
+
+int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at, struct place *stale)
+{
+	struct entry e = {.tag = key_tag(ns->eng, key, r->klen), .file = at.file, .index_off = at.off, .data_off = r->off};
+	struct entry *old = NULL;
+	struct idx_rec was;
+	struct place place;
+	int rc = -ENOENT;
+	uint32_t slot = UINT32_MAX;
+
+	if (table_next(&ns->table, e.tag, &slot) != NULL)
+		rc = index_find(ns, key, r->klen, &place, &was, &old);
+	if (rc != 0 && rc != -ENOENT)
+		return rc;
+	if ((r->flags & FLAG_DELETED) != 0) {
+		if (rc == -ENOENT) {
+			ns->next_id++;
+			return 0;
+		}
+		table_remove(&ns->table, old);
+		ns->entries--;
+		ns->key_bytes -= r->klen;
+		ns->data_size -= was.len;
+		*stale = place;
+		return 1;
+	}
+	if (r->off < DAT_HEADER)
+		return 0; /* names nothing: reported by whoever checks */
+	if (rc == 0) {
+		*old = e;
+		ns->data_size += r->len - (uint64_t)was.len;
+		*stale = place;
+		return 1;
+	}
+	rc = table_reserve(&ns->table, e.tag);
+	if (rc != 0)
+		return rc;
+	table_insert(&ns->table, &e);
+	ns->entries++;
+	ns->key_bytes += r->klen;
+	ns->data_size += r->len;
+	ns->next_id++;
+	return 0;
+}
+
+static int load_keys_file(struct zdb_ns *ns, uint32_t number, uint32_t end, uint8_t *buf)
+{
+	struct idx_stream s;
+	struct idx_rec r;
+	struct place stale;
+	const uint8_t *key;
+	uint32_t at;
+	int rc = stream_open(&s, ns, number, IDX_HEADER, buf);
+
+	if (rc != 0)
+		return rc;
+	if (s.end > end)
+		s.end = end;
+	while ((rc = stream_next(&s, &r, &key, &at)) == 1) {
+		rc = table_add(ns, key, &r, (struct place){number, at}, &stale);
+		if (rc == 1) { /* two versions were live: the later one wins, as in upstream */
+			rc = rewrite_reserve(ns, stale.file);
+			if (rc == 0)
+				rewrite_flag(ns, stale, IDX_RECORD + r.klen);
+		}
+		if (rc != 0)
+			break;
+		ns->prev_index = at;
+	}
+	stream_close(&s);
+	if (rc == -EBADMSG) {
+		ns->recovery.gaps++; /* what is behind cannot be told apart any more */
+		return 0;
+	}
+	return rc;
+}
+
+int load_keys(struct zdb_ns *ns, uint32_t last, uint32_t last_size, char *why, size_t why_size)
+{
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	int rc = buf == NULL ? -ENOMEM : 0;
+
+	for (uint32_t n = 0; rc == 0 && n <= last; n++) {
+		rc = load_keys_file(ns, n, n == last ? last_size : UINT32_MAX, buf);
+		if (rc != 0)
+			(void)say(why, why_size, rc, "cannot read index file i%u", n);
+	}
+	mem_free(buf);
+	return rc;
+}
+
+/* `previous` of the sequential record at (file, off): the one before it, in the nearest earlier file that has one. */
+uint32_t seq_prev(const struct zdb_ns *ns, uint32_t file, uint32_t off)
+{
+	if (off > IDX_HEADER)
+		return off - SEQ_RECORD;
+	while (file > 0) {
+		uint64_t count = ns->bases[file] - ns->bases[file - 1];
+
+		file--;
+		if (count > 0)
+			return (uint32_t)(IDX_HEADER + (count - 1) * SEQ_RECORD);
+	}
+	return 0;
+}
+
+int load_bases(struct zdb_ns *ns, uint32_t last, uint32_t last_size)
+{
+	uint64_t id = 0;
+
+	for (uint32_t n = 0; n <= ns->index.number; n++) {
+		int64_t size = n == last ? (int64_t)last_size : n < last ? file_size(ns, INDEX_FILE, n) : 0;
+		int rc = bases_set(ns, n, n <= last ? id : UINT64_MAX);
+
+		if (rc != 0)
+			return rc;
+		if (size < 0)
+			return (int)size;
+		if (n <= last && size > (int64_t)IDX_HEADER)
+			id += ((uint64_t)size - IDX_HEADER) / SEQ_RECORD;
+	}
+	ns->next_id = id;
+	ns->prev_index = seq_prev(ns, last, IDX_HEADER + (uint32_t)(id - ns->bases[last]) * SEQ_RECORD);
+	return 0;
+}
+
+static int seq_count_file(struct zdb_ns *ns, uint32_t number, uint8_t *buf)
+{
+	uint64_t id = ns->bases[number];
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	uint32_t at;
+	int rc = stream_open(&s, ns, number, IDX_HEADER, buf);
+
+	if (rc != 0)
+		return rc;
+	while ((rc = stream_next(&s, &r, &key, &at)) == 1) {
+		if (ns->pend.used != 0)
+			index_overlay(ns, (struct place){number, at}, &r);
+		if ((r.flags & FLAG_DELETED) == 0 && get_u64le(key) == id) {
+			ns->entries++;
+			ns->data_size += r.len;
+		}
+		id++;
+	}
+	stream_close(&s);
+	if (rc == -EBADMSG) {
+		ns->recovery.gaps++;
+		return 0;
+	}
+	return rc;
+}
+
+int seq_count(struct zdb_ns *ns)
+{
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	int rc = buf == NULL ? -ENOMEM : 0;
+
+	ns->entries = ns->data_size = 0;
+	for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
+		rc = seq_count_file(ns, n, buf);
+	mem_free(buf);
+	return rc;
+}
+
+/* -------------------------------------------------------------------------------------------------- the active pair --- */
+
+static int header_mode(struct zdb_ns *ns, uint32_t number, char *why, size_t why_size)
+{
+	uint8_t b[IDX_HEADER];
+	const char *bad = NULL;
+	enum zdb_mode mode;
+	ssize_t n = any_read(ns, INDEX_FILE, number, b, sizeof(b), 0);
+	int rc;
+
+	if (n < 0)
+		return say(why, why_size, (int)n, "cannot read i%u", number);
+	if (n < (ssize_t)IDX_HEADER)
+		return 1; /* no header */
+	rc = idx_header_decode(b, &mode, &bad);
+	if (rc != 0)
+		return say(why, why_size, rc, "i%u: %s", number, bad);
+	if (ns->eng->opt.mode != ZDB_MIXED && ns->eng->opt.mode != mode)
+		return say(why, why_size, -EINVAL, "i%u is in %s mode, the instance is not", number,
+			   mode == ZDB_SEQ ? "sequential" : "user");
+	ns->mode = mode;
+	return 0;
+}
+
+/* The mode is in the last index file that has a header. */
+static int find_mode(struct zdb_ns *ns, const struct found *f, uint32_t last, char *why, size_t why_size)
+{
+	int rc = 1;
+
+	for (int64_t n = last; n >= 0 && rc == 1; n--)
+		if (bits_has(&f->index, (uint32_t)n))
+			rc = header_mode(ns, (uint32_t)n, why, why_size);
+	if (rc == 1)
+		rc = 0; /* no header at all: the mode the namespace was made with */
+	return rc;
+}
+
+static int index_header_make(struct zdb_ns *ns, uint32_t number)
+{
+	uint8_t b[IDX_HEADER];
+
+	idx_header_encode(b, number, ns->mode);
+	ns->recovery.headers_made++;
+	fd_forget(ns, INDEX_FILE, number);
+	return file_make(ns, INDEX_FILE, number, b, sizeof(b));
+}
+
+/* The stamp of the segment before, if the marker bears it: then the crash was in our own rotation. */
+static uint64_t rotation_stamp(struct zdb_ns *ns, uint32_t number, const struct mark *m)
+{
+	uint8_t b[8];
+
+	if (m->state != MARK_OPEN || number == 0 ||
+	    any_read(ns, DATA_FILE, number - 1, b, sizeof(b), DAT_STAMP_AT) != (ssize_t)sizeof(b))
+		return 0;
+	return get_u64le(b) == m->stamp ? m->stamp : 0;
+}
+
+static int data_header_make(struct zdb_ns *ns, uint32_t number, const struct mark *m)
+{
+	uint8_t b[DAT_HEADER];
+
+	dat_header_encode(b, number, rotation_stamp(ns, number, m));
+	ns->recovery.headers_made++;
+	fd_forget(ns, DATA_FILE, number);
+	return file_make(ns, DATA_FILE, number, b, sizeof(b));
+}
+
+/*
+ * The active data file must be there, and as long as the marker says.  When it is not, the owner is asked for it once.
+ * It is made new only if nothing names a record in it.
+ */
+static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark *m, char *why, size_t why_size)
+{
+	const struct zdb_events *ev = &ns->eng->ev;
+	int64_t need = m->state != 0 && m->file == last ? m->offset : DAT_HEADER;
+	int64_t size = file_size(ns, DATA_FILE, last), index = file_size(ns, INDEX_FILE, last);
+	bool named = index > (int64_t)IDX_HEADER || need > (int64_t)DAT_HEADER;
+	char path[ZDB_PATH_MAX];
+
+	if (size >= need && (size > (int64_t)DAT_HEADER || !named))
+		return 0;
+	if (!named && (size == -ENOENT || size < (int64_t)DAT_HEADER))
+		return ns->eng->read_only ? -ENOENT : data_header_make(ns, last, m);
+	if (ev->load_missing != NULL && file_path(ns, DATA_FILE, last, "", path) == 0 &&
+	    ev->load_missing(ns->eng->opt.events_ctx, ns->name, path) == 0) {
+		size = file_size(ns, DATA_FILE, last);
+		if (size >= need && size > (int64_t)DAT_HEADER)
+			return 0;
+	}
+	if (size < 0)
+		return say(why, why_size, -EIO, "active data file d%u is missing and the index names records in it", last);
+	return say(why, why_size, -EIO, "active data file d%u has %lld bytes, but more were written", last, (long long)size);
+}
+
+/* Makes the set of files regular.  *rebuild: the first index file that has to be made again from the log, or -1. */
+static int regular_files(struct zdb_ns *ns, struct found *f, uint32_t *last, int64_t *rebuild, char *why, size_t why_size)
+{
+	int64_t gap;
+	int rc;
+
+	*rebuild = -1;
+	*last = (uint32_t)(f->index_last > f->data_last ? f->index_last : f->data_last);
+	rc = find_mode(ns, f, *last, why, why_size);
+	if (rc != 0)
+		return rc;
+	gap = first_gap(f, *last);
+	if (gap >= 0) {
+		if (!all_data_from(f, (uint32_t)gap, *last))
+			return say(why, why_size, -EIO,
+				   "index file i%lld is missing and not all data files from d%lld on are here to make it again",
+				   (long long)gap, (long long)gap);
+		if (ns->eng->read_only)
+			return say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
+		for (uint32_t n = (uint32_t)gap; rc == 0 && n <= *last; n++)
+			if (!bits_has(&f->index, n))
+				rc = index_header_make(ns, n);
+		if (gap < *last)
+			*rebuild = gap;
+	}
+	if (rc == 0 && !ns->eng->read_only) {
+		int64_t size = file_size(ns, INDEX_FILE, *last);
+
+		if (size >= 0 && size < (int64_t)IDX_HEADER)
+			rc = index_header_make(ns, *last);
+	}
+	return rc != 0 ? say(why, why_size, rc, "cannot make index files") : 0;
+}
+
+static bool same_stamp(struct zdb_ns *ns, const struct mark *m)
+{
+	uint8_t b[8];
+
+	return ns_pread(ns, ns->data.f, b, sizeof(b), DAT_STAMP_AT) == (ssize_t)sizeof(b) && get_u64le(b) == m->stamp;
+}
+
+static int recovery_case(struct zdb_ns *ns, const struct mark *m)
+{
+	struct stat st;
+
+	if (m->state == 0 && ns->data.number == 0 && ns->data.size == DAT_HEADER && ns->index.size == IDX_HEADER)
+		return 1; /* a new namespace */
+	if (m->state == 0 || m->file > ns->data.number)
+		return 3;
+	if (m->state == MARK_CLEAN) {
+		uint64_t mtime;
+
+		if (m->file != ns->data.number || m->offset != ns->data.size || m->index_size != ns->index.size ||
+		    sys->fstat(ns->index.f->fd, &st) != 0)
+			return 3;
+		mtime = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
+		return mtime == m->index_mtime_ns ? 1 : 3;
+	}
+	if (!same_stamp(ns, m) || m->index_size < IDX_HEADER)
+		return 3;
+	for (uint32_t n = m->file; n <= ns->data.number; n++) {
+		if (file_size(ns, DATA_FILE, n) < (n == m->file ? (int64_t)m->offset : (int64_t)DAT_HEADER))
+			return 3;
+		if (file_size(ns, INDEX_FILE, n) < (n == m->file ? (int64_t)m->index_size : 0))
+			return 3;
+	}
+	return 2;
+}
+
+/* ----------------------------------------------------------------------------------------------------- the cases --- */
+
+/* Offset of the last record of the active log: from the last record that the index names to the end. */
+static int find_prev_data(struct zdb_ns *ns)
+{
+	uint8_t key[ZDB_KEY_MAX + 1], *buf;
+	struct log_stream s;
+	struct place at = {ns->index.number, ns->prev_index};
+	struct idx_rec r;
+	struct dat_rec d;
+	const uint8_t *k;
+	uint32_t off = DAT_HEADER, pos;
+	int rc;
+
+	ns->prev_data = 0;
+	if (ns->data.size <= DAT_HEADER)
+		return 0;
+	if (ns->index.size > IDX_HEADER && index_read(ns, at, &r, key) == 0) {
+		if (ns->mode == ZDB_SEQ && (r.flags & FLAG_DELETED) != 0) { /* a copy: the update itself is newer */
+			struct place in;
+
+			if (seq_place(ns, get_u64le(key), &in) == 0)
+				(void)index_read(ns, in, &r, key);
+		}
+		if (idx_data_file(ns, &r, at.file) == ns->data.number && r.off >= DAT_HEADER && r.off < ns->data.size)
+			off = r.off;
+	}
+	buf = mem_alloc(CHUNK_SIZE);
+	if (buf == NULL)
+		return -ENOMEM;
+	rc = log_open(&s, ns, ns->data.number, off, buf);
+	if (rc == 0) {
+		while ((rc = log_next(&s, &d, &k, &pos)) == 1)
+			ns->prev_data = pos;
+		log_close(&s);
+	}
+	mem_free(buf);
+	return rc == -EBADMSG ? 0 : rc; /* only a figure of DATA RAW depends on it */
+}
+
+static int load_clean(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
+{
+	struct sums s;
+	int rc;
+
+	if (ns->mode == ZDB_USER) {
+		rc = load_keys(ns, ns->index.number, ns->index.size, why, why_size);
+		return rc != 0 ? rc : find_prev_data(ns);
+	}
+	rc = load_bases(ns, ns->index.number, ns->index.size);
+	if (rc != 0)
+		return say(why, why_size, rc, "cannot read the index files' sizes");
+	if (m->state == MARK_CLEAN && sums_read(ns, m, &s) == 0 && s.next_id == ns->next_id) {
+		ns->entries = s.entries;
+		ns->data_size = s.data_size;
+	} else {
+		rc = seq_count(ns);
+	}
+	return rc != 0 ? rc : find_prev_data(ns);
+}
+
+static int load_replay(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
+{
+	struct replay p = {.ns = ns,
+			   .strict = true,
+			   .file = m->file,
+			   .off = m->offset,
+			   .index_off = (uint32_t)m->index_size,
+			   .why = why,
+			   .why_size = why_size};
+	struct sums s;
+	bool counted = true;
+	int rc;
+
+	ns->recovery.unclean = true;
+	if (ns->mode == ZDB_USER) {
+		rc = load_keys(ns, m->file, (uint32_t)m->index_size, why, why_size);
+	} else {
+		rc = load_bases(ns, m->file, (uint32_t)m->index_size);
+		counted = rc == 0 && sums_read(ns, m, &s) == 0 && s.next_id == ns->next_id;
+		if (counted) {
+			ns->entries = s.entries;
+			ns->data_size = s.data_size;
+		}
+	}
+	if (rc == 0)
+		rc = replay_run(&p);
+	if (rc == 0 && !counted)
+		rc = seq_count(ns);
+	return rc;
+}
+
+/* Rebuild: keys up to the missing file, then everything behind from the log. */
+static int load_rebuild(struct zdb_ns *ns, uint32_t from, char *why, size_t why_size)
+{
+	struct mark m = {.state = MARK_OPEN, .file = from, .offset = DAT_HEADER, .index_size = IDX_HEADER};
+	int rc;
+
+	ns->recovery.foreign = true;
+	rc = load_replay(ns, &m, why, why_size);
+	if (rc == 0 && ns->mode == ZDB_SEQ)
+		rc = seq_count(ns);
+	return rc;
+}
+
+/* What recovery did becomes durable, the marker moves, the stamps of closed segments go. */
+static int load_settle(struct zdb_ns *ns, const struct mark *m)
+{
+	uint8_t zero[8] = {0};
+	int rc;
+
+	if (ns->recovery.foreign && sys->syncfs(ns->index.f->fd) != 0)
+		return -EIO; /* somebody else's writes, in any number of files */
+	ns->synced = 0; /* the log itself may only be in memory yet */
+	rc = sync_everything(ns);
+	if (rc != 0)
+		return rc;
+	for (uint32_t n = m->state != 0 ? m->file : ns->data.number; rc == 0 && n < ns->data.number; n++) {
+		char path[ZDB_PATH_MAX];
+		int fd;
+
+		rc = file_path(ns, DATA_FILE, n, "", path);
+		fd = rc == 0 ? sys->open(path, O_WRONLY, 0) : -1;
+		if (fd < 0)
+			continue; /* evicted */
+		(void)sys->pwrite(fd, zero, sizeof(zero), DAT_STAMP_AT); /* tidiness: see rotate.c */
+		sys->close(fd);
+	}
+	return rc != 0 ? rc : mark_clean(ns);
+}
+
+/* Read-only media: serve what is there; a log that the index does not know yet stays unknown. */
+static int load_read_only(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
+{
+	int rc = load_clean(ns, m, why, why_size);
+
+	ns->recovery.unclean = m->state == MARK_OPEN;
+	pend_release(&ns->pend);
+	return rc;
+}
+
+int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
+{
+	struct found f = {0};
+	struct mark m = {0};
+	uint32_t last = 0;
+	int64_t rebuild = -1;
+	int rc, which;
+
+	ns->closed_owed = -1;
+	memset(&ns->recovery, 0, sizeof(ns->recovery));
+	rc = find_files(ns, &f);
+	if (rc == 0 && f.legacy)
+		rc = say(why, why_size, -EINVAL, "unsupported database: zdb-index-00000 of an early version is here");
+	else if (rc != 0)
+		(void)say(why, why_size, rc, "cannot list its files");
+	if (rc == 0 && f.index_last < 0 && f.data_last < 0) {
+		rc = ns->eng->read_only ? -ENOENT : pair_create(ns, 0, 0);
+		if (rc != 0)
+			(void)say(why, why_size, rc, "cannot make its first files");
+	} else if (rc == 0) {
+		rc = regular_files(ns, &f, &last, &rebuild, why, why_size);
+	}
+	bits_release(&f.index);
+	bits_release(&f.data);
+	if (rc == 0) {
+		rc = mark_read(ns, &m);
+		rc = rc == -ENOENT ? 0 : rc;
+	}
+	if (rc == 0)
+		rc = check_active_data(ns, last, &m, why, why_size);
+	if (rc == 0)
+		rc = tail_open(ns, &ns->index, INDEX_FILE, last);
+	if (rc == 0)
+		rc = tail_open(ns, &ns->data, DATA_FILE, last);
+	if (rc != 0)
+		return rc;
+	ns->mark = m;
+	ns->jumped_ms = clock_mono_ms();
+	ns->rewritten_partial = true; /* unknown for what was written before */
+	which = rebuild >= 0 ? 4 : recovery_case(ns, &m);
+	if (ns->eng->read_only)
+		rc = load_read_only(ns, &m, why, why_size);
+	else if (which == 1)
+		rc = load_clean(ns, &m, why, why_size);
+	else if (which == 2)
+		rc = load_replay(ns, &m, why, why_size);
+	else if (which == 3)
+		rc = foreign_run(ns, why, why_size);
+	else
+		rc = load_rebuild(ns, (uint32_t)rebuild, why, why_size);
+	if (rc == 0 && !ns->eng->read_only && (which != 1 || ns->pend.used != 0))
+		rc = load_settle(ns, &m);
+	ns->synced = ns->data.size;
+	ns->index_synced = ns->index.size;
+	bits_clear_all(&ns->dirty);
+	ns->record_since = false;
+	ns->pend_announced = false;
+	if (ns->data.size <= DAT_HEADER)
+		ns->rewritten_partial = false;
+	return rc;
+}
+
+void ns_unload(struct zdb_ns *ns)
+{
+	missing_wake(ns, -1, -ESHUTDOWN);
+	tail_close(ns->eng, &ns->index, false);
+	tail_close(ns->eng, &ns->data, false);
+	fd_forget_all(ns);
+	table_release(&ns->table);
+	mem_free(ns->bases);
+	ns->bases = NULL;
+	ns->bases_cap = 0;
+	pend_release(&ns->pend);
+	pend_release(&ns->frozen);
+	bits_release(&ns->dirty);
+	bits_release(&ns->touched);
+	mem_free(ns->rewritten);
+	ns->rewritten = NULL;
+	ns->rewritten_count = ns->rewritten_cap = 0;
+	ns->entries = ns->data_size = ns->key_bytes = ns->next_id = 0;
+	ns->prev_index = ns->prev_data = 0;
+	ns->opened = ns->ambiguous = false;
+	ns->write_error = 0;
+	memset(ns->memos, 0, sizeof(ns->memos));
+}
+
+static int cut_remove(void *ctx, const char *name, unsigned char type)
+{
+	const struct zdb_ns *ns = ctx;
+	size_t n = strlen(name);
+	char path[ZDB_PATH_MAX];
+
+	(void)type;
+	if (name[0] == 'd' && n > 5 && strcmp(name + n - 4, ".cut") == 0 &&
+	    file_join(path, sizeof(path), ns->data_dir, name) == 0)
+		(void)sys->unlink(path); /* it was only kept in case somebody wants to look */
+	return 0;
+}
+
+int ns_close_clean(struct zdb_ns *ns)
+{
+	int rc;
+
+	if (ns->eng->read_only || ns->load_error != 0 || ns->index.f == NULL)
+		return 0;
+	if (ns->write_error != 0)
+		return ns->write_error;
+	if (!ns->opened)
+		return 0; /* nothing was written since the last clean marker */
+	rc = sync_everything(ns);
+	if (rc == 0)
+		rc = mark_clean(ns);
+	if (rc == 0)
+		(void)file_list(ns->data_dir, cut_remove, ns);
+	return rc;
+}

@@ -1,0 +1,178 @@
+/*
+ * log.c - walking the records of a data file, and cutting its end.
+ *
+ * A record is whole if its header can be one, `previous` names the record before it in this file (the first one walked
+ * is exempt), the payload lies inside the file and has the CRC of the header.
+ */
+#include <stdio.h>
+
+#include "core/base/file.h"
+#include "core/zdb/zdb_int.h"
+
+int log_open(struct log_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf)
+{
+	struct stat st;
+	int rc;
+
+	memset(s, 0, sizeof(*s));
+	s->ns = ns;
+	s->number = number;
+	s->off = from;
+	s->buf = buf;
+	rc = fd_get(ns, DATA_FILE, number, &s->f);
+	if (rc != 0)
+		return rc;
+	if (sys->fstat(s->f->fd, &st) != 0) {
+		log_close(s);
+		return -EIO;
+	}
+	s->end = st.st_size > UINT32_MAX ? UINT32_MAX : (uint32_t)st.st_size;
+	return 0;
+}
+
+void log_close(struct log_stream *s)
+{
+	if (s->f != NULL)
+		fd_put(s->ns->eng, s->f);
+	s->f = NULL;
+}
+
+/* Makes up to `size` bytes at off available: how many there are, *bytes pointing at them. */
+static ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_t **bytes)
+{
+	uint32_t have = off >= s->buf_off && off < s->buf_off + s->buf_len ? s->buf_off + s->buf_len - off : 0;
+	ssize_t n;
+
+	if (have < size && off + have < s->end) {
+		if (have > 0)
+			memmove(s->buf, s->buf + (off - s->buf_off), have);
+		s->buf_off = off;
+		s->buf_len = have;
+		n = ns_pread(s->ns, s->f, s->buf + have, CHUNK_SIZE - have, (uint64_t)off + have);
+		if (n < 0)
+			return n;
+		s->buf_len += (uint32_t)n;
+		have = s->buf_len;
+	}
+	*bytes = s->buf + (off - s->buf_off);
+	return have;
+}
+
+/* See looks_torn() in write.c: the same rule seen from the file. */
+static bool log_suspect(const struct log_stream *s, const uint8_t *b, uint32_t have, size_t head)
+{
+	uint32_t border = (s->off / SECTOR + 1) * SECTOR, span = border - s->off;
+
+	if (span >= head)
+		return false;
+	for (uint32_t i = span; i < span + SECTOR && i < have; i++)
+		if (b[i] != 0)
+			return false;
+	return true;
+}
+
+static int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc)
+{
+	*crc = 0;
+	while (len > 0) {
+		const uint8_t *b;
+		ssize_t n = log_fill(s, off, len < CHUNK_SIZE ? len : CHUNK_SIZE, &b);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return -EBADMSG;
+		if (n > (ssize_t)len)
+			n = (ssize_t)len;
+		*crc = zdb_crc(*crc, b, (size_t)n);
+		off += (uint32_t)n;
+		len -= (uint32_t)n;
+	}
+	return 0;
+}
+
+int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at)
+{
+	const uint8_t *b;
+	uint64_t end;
+	uint32_t crc;
+	ssize_t n;
+	int rc;
+
+	if (s->off >= s->end)
+		return 0;
+	n = log_fill(s, s->off, DAT_RECORD + ZDB_KEY_MAX + SECTOR, &b);
+	if (n < 0)
+		return (int)n;
+	if (n < (ssize_t)DAT_RECORD)
+		return -EBADMSG;
+	dat_decode(r, b);
+	end = (uint64_t)s->off + DAT_RECORD + r->klen + r->len;
+	if (!dat_plausible(r, s->ns->mode) || end > s->end || n < (ssize_t)DAT_RECORD + r->klen)
+		return -EBADMSG;
+	if (s->last != 0 && r->prev != s->last)
+		return -EBADMSG;
+	memcpy(s->key, b + DAT_RECORD, r->klen);
+	s->suspect = log_suspect(s, b, (uint32_t)n, DAT_RECORD + r->klen);
+	if ((r->flags & FLAG_TRUNCATED) == 0) {
+		rc = log_payload(s, s->off + DAT_RECORD + r->klen, r->len, &crc);
+		if (rc != 0)
+			return rc;
+		if (crc != r->crc)
+			return -EBADMSG;
+	}
+	*key = s->key;
+	*at = s->last = s->off;
+	s->off = (uint32_t)end;
+	return 1;
+}
+
+static int log_keep(struct zdb_ns *ns, struct zdb_fd *f, uint32_t number, uint32_t at, uint32_t size)
+{
+	char path[ZDB_PATH_MAX];
+	struct stat st;
+	int fd, rc = file_path(ns, DATA_FILE, number, ".cut", path);
+
+	if (rc != 0)
+		return rc;
+	fd = sys->open(path, O_WRONLY | O_CREAT, 0600);
+	if (fd < 0)
+		return -errno;
+	rc = sys->fstat(fd, &st) != 0 ? -errno : file_copy_range(fd, st.st_size, f->fd, at, size - at);
+	if (rc == 0 && sys->fdatasync(fd) != 0)
+		rc = -EIO;
+	sys->close(fd);
+	return rc;
+}
+
+int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size)
+{
+	bool active = ns->data.f != NULL && ns->data.number == number;
+	char path[ZDB_PATH_MAX];
+	struct zdb_fd *f;
+	int fd, rc = fd_get(ns, DATA_FILE, number, &f);
+
+	if (rc != 0)
+		return rc;
+	/* On a full disk the space of the cut bytes matters more than the bytes, which were never acknowledged as durable. */
+	rc = log_keep(ns, f, number, at, size);
+	fd_put(ns->eng, f);
+	if (rc != 0 && rc != -ENOSPC && rc != -EDQUOT)
+		return rc;
+	rc = file_path(ns, DATA_FILE, number, "", path);
+	if (rc != 0)
+		return rc;
+	fd = sys->open(path, O_RDWR, 0);
+	if (fd < 0)
+		return -errno;
+	if (sys->ftruncate(fd, (off_t)at) != 0 || sys->fsync(fd) != 0)
+		rc = -EIO;
+	sys->close(fd);
+	if (rc == 0 && active)
+		ns->data.size = ns->data.written = at;
+	if (rc == 0 && active)
+		ns->data.reserved = ns->data.kicked = at;
+	if (rc == 0)
+		ns->recovery.data_cut_bytes += size - at;
+	return rc;
+}

@@ -1,0 +1,295 @@
+/*
+ * open.c - an engine: roots, locks, loading all namespaces, clean stop.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/clock.h"
+#include "core/base/file.h"
+#include "core/zdb/zdb_int.h"
+
+#define FDS_DEFAULT	128u
+#define MISSING_MS	60000u
+#define NAMESPACES_MAX	65536u
+
+/* ------------------------------------------------------------------------------------------------ roots and locks --- */
+
+/* As upstream: an empty .lockfile in each root, held by flock. */
+static int lock_root(const char *root, int *fd)
+{
+	char path[ZDB_PATH_MAX];
+	int rc = file_join(path, sizeof(path), root, ".lockfile");
+
+	if (rc != 0)
+		return rc;
+	*fd = sys->open(path, O_RDWR | O_CREAT, 0664);
+	if (*fd < 0)
+		return -errno;
+	if (sys->flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+		rc = errno == EWOULDBLOCK ? -EBUSY : -errno;
+		sys->close(*fd);
+		*fd = -1;
+	}
+	return rc;
+}
+
+static bool same_dir(const char *a, const char *b)
+{
+	struct stat x, y;
+
+	return sys->stat(a, &x) == 0 && sys->stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+static int open_roots(struct zdb *eng, char *why, size_t size)
+{
+	int rc = 0;
+
+	if (!eng->read_only) {
+		rc = file_mkdir_p(eng->index_root, 0700);
+		if (rc == 0)
+			rc = file_mkdir_p(eng->data_root, 0700);
+	}
+	if (rc == -EROFS || rc == -EACCES) { /* media that cannot be written are served as they are */
+		eng->read_only = true;
+		rc = 0;
+	}
+	if (rc != 0)
+		return say(why, size, rc, "cannot create %s or %s", eng->index_root, eng->data_root);
+	if (same_dir(eng->index_root, eng->data_root))
+		return say(why, size, -EINVAL, "index and data must be different directories: %s", eng->index_root);
+	if (eng->read_only)
+		return 0;
+	rc = lock_root(eng->index_root, &eng->lock_fd[0]);
+	if (rc == -EROFS || rc == -EACCES) {
+		eng->read_only = true;
+		return 0;
+	}
+	if (rc == 0)
+		rc = lock_root(eng->data_root, &eng->lock_fd[1]);
+	if (rc == -EBUSY)
+		return say(why, size, rc, "an instance of zdb is already using: %s",
+			   eng->lock_fd[0] < 0 ? eng->index_root : eng->data_root);
+	return rc != 0 ? say(why, size, rc, "cannot lock %s or %s", eng->index_root, eng->data_root) : 0;
+}
+
+/* ----------------------------------------------------------------------------------------------------- namespaces --- */
+
+static int refuse(struct zdb *eng, const char *name, const char *why)
+{
+	struct refused *r = mem_calloc(1, sizeof(*r));
+
+	if (r == NULL)
+		return -ENOMEM;
+	r->name = mem_strdup(name);
+	r->why = mem_strdup(why);
+	r->next = eng->refused;
+	eng->refused = r;
+	return r->name == NULL || r->why == NULL ? -ENOMEM : 0;
+}
+
+static int load_one(struct zdb *eng, const char *name, char *why, size_t size)
+{
+	struct zdb_ns *ns;
+	int rc = ns_new(eng, name, strlen(name), &ns);
+
+	if (rc != 0)
+		return rc;
+	if (!eng->read_only) {
+		rc = file_mkdir_p(ns->data_dir, 0700);
+		if (rc == 0)
+			rc = file_mkdir_p(ns->index_dir, 0700);
+	}
+	if (rc != 0) {
+		(void)say(why, size, rc, "cannot create its directories");
+	} else {
+		rc = desc_load(ns);
+		if (rc != 0)
+			(void)say(why, size, rc, rc == -EINVAL ? "its descriptor is damaged or of an unsupported version" :
+								 "cannot read or make its descriptor");
+	}
+	if (rc == 0)
+		rc = ns_load(ns, why, size);
+	if (rc == 0)
+		rc = slot_put(eng, ns);
+	if (rc != 0) {
+		ns->alive = false;
+		zdb_ns_unref(ns);
+	}
+	return rc;
+}
+
+struct names {
+	char **list;
+	size_t count, cap;
+};
+
+static int name_each(void *ctx, const char *name, unsigned char type)
+{
+	struct names *n = ctx;
+
+	if (type != DT_DIR || strcmp(name, ZDB_DEFAULT) == 0 || strlen(name) > ZDB_NAME_MAX)
+		return 0;
+	if (n->count == NAMESPACES_MAX)
+		return -E2BIG;
+	if (n->count == n->cap) {
+		size_t cap = n->cap * 2 + 16;
+		char **list = mem_realloc(n->list, cap * sizeof(*list));
+
+		if (list == NULL)
+			return -ENOMEM;
+		n->list = list;
+		n->cap = cap;
+	}
+	n->list[n->count] = mem_strdup(name);
+	return n->list[n->count++] == NULL ? -ENOMEM : 0;
+}
+
+static int load_all(struct zdb *eng, char *why, size_t size)
+{
+	struct names n = {0};
+	char text[256] = "";
+	int rc = load_one(eng, ZDB_DEFAULT, text, sizeof(text));
+
+	if (rc != 0)
+		return say(why, size, rc, "namespace default: %s", text);
+	rc = file_list(eng->index_root, name_each, &n);
+	if (rc != 0)
+		(void)say(why, size, rc, "cannot list %s", eng->index_root);
+	for (size_t i = 0; rc == 0 && i < n.count; i++) {
+		text[0] = '\0';
+		rc = load_one(eng, n.list[i], text, sizeof(text));
+		if (rc != 0 && rc != -ENOMEM)
+			rc = refuse(eng, n.list[i], text);
+	}
+	for (size_t i = 0; i < n.count; i++)
+		mem_free(n.list[i]);
+	mem_free(n.list);
+	return rc;
+}
+
+/* --------------------------------------------------------------------------------------------------- open, close --- */
+
+static int check_options(struct zdb *eng, const struct zdb_options *o, char *why, size_t size)
+{
+	static const struct zdb_events none;
+
+	eng->opt = *o;
+	if (o->data_root == NULL || o->index_root == NULL)
+		return say(why, size, -EINVAL, "data and index directories are needed");
+	if (eng->opt.datasize == 0)
+		eng->opt.datasize = ZDB_DATASIZE_DEFAULT;
+	if (eng->opt.datasize < ZDB_DATASIZE_MIN || eng->opt.datasize > ZDB_DATASIZE_MAX)
+		return say(why, size, -EINVAL, "datasize must be %u to %u", ZDB_DATASIZE_MIN, ZDB_DATASIZE_MAX);
+	if (o->mode != ZDB_USER && o->mode != ZDB_SEQ && o->mode != ZDB_MIXED)
+		return say(why, size, -EINVAL, "unknown mode");
+	if (eng->opt.prealloc_max == 0)
+		eng->opt.prealloc_max = PREALLOC_MAX;
+	if (eng->opt.missing_limit_ms == 0)
+		eng->opt.missing_limit_ms = MISSING_MS;
+	eng->fds.max = o->fds_max == 0 ? FDS_DEFAULT : o->fds_max;
+	eng->ev = o->events != NULL ? *o->events : none;
+	eng->read_only = o->read_only;
+	eng->lock_fd[0] = eng->lock_fd[1] = -1;
+	eng->next_ns_id = 1;
+	eng->now_ms = 0;
+	eng->data_root = mem_strdup(o->data_root);
+	eng->index_root = mem_strdup(o->index_root);
+	eng->scratch = mem_alloc(SCRATCH_SIZE);
+	if (eng->data_root == NULL || eng->index_root == NULL || eng->scratch == NULL)
+		return -ENOMEM;
+	/* The caller's strings may go away. */
+	eng->opt.data_root = eng->data_root;
+	eng->opt.index_root = eng->index_root;
+	if (sys->getrandom(&eng->hash_seed, sizeof(eng->hash_seed), 0) != (ssize_t)sizeof(eng->hash_seed))
+		return say(why, size, -EIO, "no random numbers");
+	return 0;
+}
+
+static void eng_free(struct zdb *eng)
+{
+	for (size_t i = 0; i < eng->slots_count; i++) {
+		struct zdb_ns *ns = eng->slots[i];
+
+		if (ns == NULL)
+			continue;
+		eng->slots[i] = NULL;
+		ns->alive = false;
+		ns->load_error = -ENOENT;
+		ns_unload(ns);
+		zdb_ns_unref(ns);
+	}
+	while (eng->refused != NULL) {
+		struct refused *r = eng->refused;
+
+		eng->refused = r->next;
+		mem_free(r->name);
+		mem_free(r->why);
+		mem_free(r);
+	}
+	for (int i = 1; i >= 0; i--)
+		if (eng->lock_fd[i] >= 0)
+			sys->close(eng->lock_fd[i]);
+	mem_free(eng->slots);
+	mem_free(eng->scratch);
+	mem_free(eng->big);
+	mem_free(eng->data_root);
+	mem_free(eng->index_root);
+	mem_free(eng);
+}
+
+int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size)
+{
+	struct zdb *eng = mem_calloc(1, sizeof(*eng));
+	int rc;
+
+	*out = NULL;
+	if (why_size > 0)
+		why[0] = '\0';
+	if (eng == NULL)
+		return say(why, why_size, -ENOMEM, "out of memory");
+	eng->lock_fd[0] = eng->lock_fd[1] = -1;
+	rc = check_options(eng, options, why, why_size);
+	if (rc == 0)
+		rc = open_roots(eng, why, why_size);
+	if (rc == 0)
+		rc = load_all(eng, why, why_size);
+	if (rc != 0) {
+		eng_free(eng);
+		return rc == -ENOMEM ? say(why, why_size, rc, "out of memory") : rc;
+	}
+	*out = eng;
+	return 0;
+}
+
+int zdb_close(struct zdb *eng)
+{
+	int first = 0;
+
+	for (size_t i = 0; i < eng->slots_count; i++) {
+		struct zdb_ns *ns = eng->slots[i];
+		int rc = ns == NULL ? 0 : ns_close_clean(ns);
+
+		assert(ns == NULL || (ns->job == NULL && ns->proofs == 0));
+		if (rc != 0 && first == 0)
+			first = rc;
+	}
+	eng_free(eng);
+	return first;
+}
+
+void zdb_abandon(struct zdb *eng)
+{
+	eng_free(eng);
+}
+
+void zdb_refused_each(struct zdb *eng, void (*fn)(void *ctx, const char *name, const char *why), void *ctx)
+{
+	for (const struct refused *r = eng->refused; r != NULL; r = r->next)
+		if (r->name != NULL && r->why != NULL)
+			fn(ctx, r->name, r->why);
+}
+
+void zdb_stats(const struct zdb *eng, struct zdb_stats *stats)
+{
+	*stats = eng->stats;
+}

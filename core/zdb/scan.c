@@ -1,0 +1,272 @@
+/*
+ * scan.c - walking the index: SCAN in both directions, HISTORY, and the cursors of both.
+ *
+ * Forward walks stream the files.  Backward walks go block by block: sequential records have a fixed size; user records
+ * are found by parsing the file forward once per block of offsets, so that nothing depends on the field `previous`,
+ * which other writers got wrong after rotations without records.
+ */
+#include "core/base/clock.h"
+#include "core/zdb/zdb_int.h"
+
+#define CLOCK_EVERY 16u /* entries between two looks at the clock */
+
+struct scan {
+	struct zdb_ns *ns;
+	uint32_t max, budget_us, listed;
+	uint64_t deadline_ns;
+	bool (*fn)(void *ctx, const struct zdb_entry *e);
+	void *ctx;
+	uint8_t *next;
+	bool stop;
+};
+
+static void cursor_encode(uint8_t b[ZDB_CURSOR_SIZE], const struct idx_rec *r, struct place at)
+{
+	b[0] = r->klen;
+	put_u32le(b + 1, at.file);
+	put_u32le(b + 5, r->len);
+	put_u32le(b + 9, at.off);
+	put_u32le(b + 13, r->crc);
+}
+
+/* Whether a record of i<file> starts at off, seen from the record that it names as the one before it. */
+static bool follows(struct zdb_ns *ns, struct place at, const struct idx_rec *r)
+{
+	uint8_t key[ZDB_KEY_MAX + 1];
+	struct idx_rec before;
+
+	if (at.off == IDX_HEADER)
+		return true;
+	return r->prev < at.off && index_read(ns, (struct place){at.file, r->prev}, &before, key) == 0 &&
+	       r->prev + IDX_RECORD + before.klen == at.off;
+}
+
+/* The same by parsing the file, for records whose `previous` somebody else got wrong.  1, 0 or a negative code. */
+static int record_starts(struct zdb_ns *ns, struct place at)
+{
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	uint32_t off;
+	int rc;
+
+	if (buf == NULL)
+		return -ENOMEM;
+	rc = stream_open(&s, ns, at.file, IDX_HEADER, buf);
+	if (rc == 0) {
+		while ((rc = stream_next(&s, &r, &key, &off)) == 1 && off < at.off)
+			;
+		rc = rc == 1 && off == at.off;
+		stream_close(&s);
+	}
+	mem_free(buf);
+	return rc;
+}
+
+static int cursor_decode(struct zdb_ns *ns, const uint8_t *b, size_t size, struct place *at, uint32_t *record_size)
+{
+	uint8_t key[ZDB_KEY_MAX + 1];
+	struct idx_rec r;
+	int rc;
+
+	if (size != ZDB_CURSOR_SIZE)
+		return -EINVAL;
+	at->file = get_u32le(b + 1);
+	at->off = get_u32le(b + 9);
+	rc = index_read(ns, *at, &r, key);
+	if (rc == -EIO || rc == -ENOMEM)
+		return rc;
+	if (rc != 0 || r.klen != b[0] || r.len != get_u32le(b + 5) || r.crc != get_u32le(b + 13))
+		return -EINVAL;
+	if (ns->mode == ZDB_SEQ)
+		rc = (at->off - IDX_HEADER) % SEQ_RECORD == 0;
+	else
+		rc = follows(ns, *at, &r) ? 1 : record_starts(ns, *at);
+	*record_size = IDX_RECORD + r.klen;
+	return rc == 1 ? 0 : rc == 0 ? -EINVAL : rc;
+}
+
+/* Lists one record if it is live.  Sequential: copies are not listed. */
+static void scan_record(struct scan *x, const struct idx_rec *r, const uint8_t *key, struct place at)
+{
+	struct zdb_entry e = {.key = key, .klen = r->klen, .length = r->len, .timestamp = r->ts};
+
+	if ((r->flags & FLAG_DELETED) != 0)
+		return;
+	cursor_encode(x->next, r, at);
+	x->listed++;
+	if (!x->fn(x->ctx, &e) || x->listed == x->max)
+		x->stop = true;
+	else if (x->budget_us != 0 && x->listed % CLOCK_EVERY == 0 && clock_mono_ns() >= x->deadline_ns)
+		x->stop = true;
+}
+
+static void overlay_any(const struct zdb_ns *ns, struct place at, struct idx_rec *r)
+{
+	if (ns->pend.used != 0 || ns->frozen.used != 0)
+		index_overlay(ns, at, r);
+}
+
+static int scan_forward(struct scan *x, struct place from)
+{
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	uint32_t at;
+	int rc = buf == NULL ? -ENOMEM : 0;
+
+	for (uint32_t n = from.file; rc == 0 && !x->stop && n <= x->ns->index.number; n++) {
+		rc = stream_open(&s, x->ns, n, n == from.file ? from.off : IDX_HEADER, buf);
+		if (rc != 0)
+			break;
+		while (!x->stop && (rc = stream_next(&s, &r, &key, &at)) == 1) {
+			overlay_any(x->ns, (struct place){n, at}, &r);
+			scan_record(x, &r, key, (struct place){n, at});
+		}
+		stream_close(&s);
+		if (rc == -EBADMSG || rc == 1)
+			rc = 0; /* recovery has reported what cannot be parsed */
+	}
+	mem_free(buf);
+	return rc;
+}
+
+/* ---------------------------------------------------------------------------------------------------- backward --- */
+
+#define BACK_OFFSETS 4096u /* record offsets kept of one file: the last ones before the place */
+
+/* Offsets of the last records of a file that lie before `end`, in a ring; count in *n, oldest at index *first. */
+static int offsets_before(struct zdb_ns *ns, uint32_t file, uint32_t end, uint8_t *buf, uint32_t *ring, uint32_t *first,
+			  uint32_t *n)
+{
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	uint32_t at, total = 0;
+	int rc = stream_open(&s, ns, file, IDX_HEADER, buf);
+
+	if (rc != 0)
+		return rc;
+	if (ns->mode == ZDB_SEQ) { /* arithmetic instead of parsing */
+		uint32_t stop = end < s.end ? end : s.end;
+		uint32_t all = stop < IDX_HEADER ? 0 : (stop - IDX_HEADER) / SEQ_RECORD;
+		uint32_t skip = all > BACK_OFFSETS ? all - BACK_OFFSETS : 0;
+
+		for (uint32_t i = skip; i < all; i++)
+			ring[total++] = IDX_HEADER + i * SEQ_RECORD;
+	} else {
+		while ((rc = stream_next(&s, &r, &key, &at)) == 1 && at < end)
+			ring[total++ % BACK_OFFSETS] = at;
+	}
+	stream_close(&s);
+	*n = total < BACK_OFFSETS ? total : BACK_OFFSETS;
+	*first = total <= BACK_OFFSETS ? 0 : total % BACK_OFFSETS;
+	return rc < 0 && rc != -EBADMSG ? rc : 0;
+}
+
+static int scan_backward(struct scan *x, struct place from)
+{
+	uint8_t *buf = mem_alloc(CHUNK_SIZE), key[ZDB_KEY_MAX + 1];
+	uint32_t *ring = mem_alloc(BACK_OFFSETS * sizeof(*ring));
+	int64_t file = from.file;
+	uint32_t end = from.off, first, n;
+	int rc = buf == NULL || ring == NULL ? -ENOMEM : 0;
+
+	while (rc == 0 && !x->stop && file >= 0) {
+		rc = offsets_before(x->ns, (uint32_t)file, end, buf, ring, &first, &n);
+		if (rc != 0)
+			break;
+		for (uint32_t i = n; rc == 0 && !x->stop && i > 0; i--) {
+			struct place at = {(uint32_t)file, ring[(first + i - 1) % BACK_OFFSETS]};
+			struct idx_rec r;
+
+			rc = index_read(x->ns, at, &r, key);
+			if (rc == -ENOENT)
+				rc = 0; /* sequential: a damaged record */
+			else if (rc == 0)
+				scan_record(x, &r, key, at);
+		}
+		if (n == BACK_OFFSETS && ring[first] > IDX_HEADER) {
+			end = ring[first];
+		} else {
+			file--;
+			end = UINT32_MAX;
+		}
+	}
+	mem_free(buf);
+	mem_free(ring);
+	return rc;
+}
+
+int zdb_scan(struct zdb_ns *ns, const void *cursor, size_t cursor_size, bool backward, uint32_t max, uint32_t budget_us,
+	     bool (*fn)(void *ctx, const struct zdb_entry *e), void *ctx, uint8_t next[ZDB_CURSOR_SIZE])
+{
+	struct scan x = {.ns = ns, .max = max, .budget_us = budget_us, .fn = fn, .ctx = ctx, .next = next};
+	struct place from = {0, IDX_HEADER};
+	uint32_t size = 0;
+	int rc = 0;
+
+	if (ns->load_error != 0)
+		return -EIO;
+	if (cursor_size != 0) {
+		rc = cursor_decode(ns, cursor, cursor_size, &from, &size);
+		if (rc != 0)
+			return rc;
+		if (!backward)
+			from.off += size;
+	} else if (backward) {
+		from = (struct place){ns->index.number, UINT32_MAX};
+	}
+	if (budget_us != 0)
+		x.deadline_ns = clock_mono_ns() + (uint64_t)budget_us * 1000;
+	rc = backward ? scan_backward(&x, from) : scan_forward(&x, from);
+	if (rc != 0 && x.listed == 0)
+		return rc == -ENOMEM ? rc : -EIO;
+	return x.listed == 0 ? -ENODATA : 0;
+}
+
+int zdb_keycur(struct zdb_ns *ns, const void *key, size_t klen, uint8_t cursor[ZDB_CURSOR_SIZE])
+{
+	struct idx_rec r;
+	struct place at;
+	int rc = index_find(ns, key, klen, &at, &r, NULL);
+
+	if (rc == 0)
+		cursor_encode(cursor, &r, at);
+	return rc;
+}
+
+/* ----------------------------------------------------------------------------------------------------- history --- */
+
+int zdb_history(struct zdb_ns *ns, const void *key, size_t klen, const void *cursor, size_t cursor_size,
+		struct zdb_read *rd, uint8_t next[ZDB_HISTORY_SIZE], bool *more, struct zdb_waiter *w)
+{
+	uint8_t found[ZDB_KEY_MAX + 1];
+	struct idx_rec r;
+	struct place at;
+	int rc;
+
+	if (cursor_size == 0) {
+		rc = index_find(ns, key, klen, &at, &r, NULL);
+		if (rc != 0)
+			return rc;
+	} else {
+		if (cursor_size != ZDB_HISTORY_SIZE)
+			return -EINVAL;
+		at.file = get_u32le(cursor);
+		at.off = get_u32le((const uint8_t *)cursor + 4);
+		if (at.file == 0 && at.off == 0)
+			return -ENODATA;
+		rc = index_read(ns, at, &r, found);
+		if (rc != 0)
+			return rc == -ENOENT ? -ESPIPE : rc;
+		if (r.klen != klen || memcmp(found, key, klen) != 0)
+			return -EBADMSG;
+	}
+	*more = r.parent_off != 0;
+	put_u32le(next, r.parent_file);
+	put_u32le(next + 4, r.parent_off);
+	return read_exact(ns, idx_data_file(ns, &r, at.file), &r, key, klen, rd, w);
+}

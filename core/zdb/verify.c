@@ -1,0 +1,274 @@
+/*
+ * verify.c - the offline verbs: check a directory, recover it, dump its index.
+ *
+ * The check opens the engine for reading only, so that nothing is changed, and compares every index record with the data
+ * record it names (key, length, CRC of header and payload), and every data record with its own CRC.
+ */
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/base/file.h"
+#include "core/zdb/zdb_int.h"
+
+struct verify {
+	zdb_finding_fn *fn;
+	void *ctx;
+	struct zdb_ns *ns;
+	int worst;
+};
+
+__attribute__((format(printf, 3, 4))) static void finding(struct verify *v, int level, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vsnprintf(text, sizeof(text), fmt, ap); /* cut when too long */
+	va_end(ap);
+	if (level > v->worst)
+		v->worst = level;
+	v->fn(v->ctx, level, v->ns == NULL ? "" : v->ns->name, text);
+}
+
+static int verify_log(struct verify *v, uint32_t n, uint8_t *buf)
+{
+	struct log_stream s;
+	struct dat_rec d;
+	const uint8_t *key;
+	uint32_t at;
+	int rc = log_open(&s, v->ns, n, DAT_HEADER, buf);
+
+	if (rc == -ENOENT) {
+		finding(v, n < v->ns->data.number ? 0 : 2, "d%u is not here", n);
+		return 0;
+	}
+	if (rc != 0)
+		return rc;
+	while ((rc = log_next(&s, &d, &key, &at)) == 1)
+		;
+	if (rc == -EBADMSG)
+		finding(v, n == v->ns->data.number ? 1 : 2, "d%u: no whole record at offset %u (%u bytes behind it)", n, s.off,
+			s.end - s.off);
+	log_close(&s);
+	return rc == -EBADMSG ? 0 : rc;
+}
+
+/* A live record must name a record that is there.  Segments that are not here cannot be asked. */
+static int verify_record(struct verify *v, const struct idx_rec *r, const uint8_t *key, struct place at)
+{
+	struct zdb_ns *ns = v->ns;
+	uint32_t file = idx_data_file(ns, r, at.file);
+	struct zdb_read rd;
+	struct zdb_fd *f;
+	int rc = fd_get(ns, DATA_FILE, file, &f);
+
+	if (rc == -ENOENT)
+		return 0;
+	if (rc != 0)
+		return rc;
+	fd_put(ns->eng, f);
+	rc = read_exact(ns, file, r, key, r->klen, &rd, NULL);
+	if (rc == 0) {
+		void *buf = rd.data == NULL ? eng_big(ns->eng, rd.length) : NULL;
+
+		if (rd.data == NULL)
+			rc = buf == NULL ? -ENOMEM : zdb_read_run(&rd, 0, rd.length, buf);
+		zdb_read_end(ns, &rd);
+	}
+	if (rc == -EIO)
+		finding(v, 2, "i%u offset %u: its value at d%u offset %u (%u bytes) is not there", at.file, at.off, file, r->off,
+			r->len);
+	return rc == -EIO ? 0 : rc;
+}
+
+static int verify_index(struct verify *v, uint32_t n, uint8_t *buf)
+{
+	struct zdb_ns *ns = v->ns;
+	uint64_t id = ns->mode == ZDB_SEQ ? ns->bases[n] : 0;
+	uint8_t copy[ZDB_KEY_MAX + 1];
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	uint32_t at;
+	int rc = stream_open(&s, ns, n, IDX_HEADER, buf);
+
+	if (rc != 0)
+		return rc;
+	while (rc == 0 && (rc = stream_next(&s, &r, &key, &at)) == 1) {
+		bool own = ns->mode == ZDB_USER || get_u64le(key) == id;
+
+		rc = 0;
+		if (ns->mode == ZDB_SEQ && get_u64le(key) > id)
+			finding(v, 2, "i%u offset %u: id %llu is not possible there", n, at,
+				(unsigned long long)get_u64le(key));
+		memcpy(copy, key, r.klen);
+		if (own && (r.flags & FLAG_DELETED) == 0)
+			rc = verify_record(v, &r, copy, (struct place){n, at});
+		id++;
+	}
+	if (rc == -EBADMSG)
+		finding(v, n == ns->index.number ? 1 : 2, "i%u: no whole record at offset %u", n, s.off);
+	stream_close(&s);
+	return rc == -EBADMSG ? 0 : rc;
+}
+
+static int verify_ns(struct verify *v)
+{
+	struct zdb_ns *ns = v->ns;
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	int rc = buf == NULL ? -ENOMEM : 0;
+
+	if (ns->recovery.unclean)
+		finding(v, 1, "not stopped cleanly: the log is to be replayed from d%u offset %u", ns->mark.file,
+			ns->mark.offset);
+	for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
+		rc = verify_index(v, n, buf);
+	for (uint32_t n = 0; rc == 0 && n <= ns->data.number; n++)
+		rc = verify_log(v, n, buf);
+	mem_free(buf);
+	return rc;
+}
+
+static void verify_refused(void *ctx, const char *name, const char *why)
+{
+	struct verify *v = ctx;
+
+	v->worst = 2;
+	v->fn(v->ctx, 2, name, why);
+}
+
+/* Nobody may write meanwhile: take the locks that a server would take, if they exist. */
+static int locks_free(const struct zdb_options *o)
+{
+	const char *roots[2] = {o->index_root, o->data_root};
+
+	for (int i = 0; i < 2; i++) {
+		char path[ZDB_PATH_MAX];
+		int fd, rc = file_join(path, sizeof(path), roots[i], ".lockfile");
+
+		if (rc != 0)
+			return rc;
+		fd = sys->open(path, O_RDONLY, 0);
+		if (fd < 0)
+			continue;
+		rc = sys->flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK ? -EBUSY : 0;
+		sys->close(fd);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
+{
+	struct zdb_options o = *options;
+	struct verify v = {.fn = fn, .ctx = ctx};
+	char why[512];
+	struct zdb *eng;
+	int rc = locks_free(options);
+
+	if (rc != 0)
+		return rc;
+	o.read_only = true;
+	o.events = NULL;
+	rc = zdb_open(&eng, &o, why, sizeof(why));
+	if (rc != 0) {
+		fn(ctx, 2, ZDB_DEFAULT, why);
+		return rc == -ENOMEM ? rc : 2;
+	}
+	zdb_refused_each(eng, verify_refused, &v);
+	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); rc == 0 && ns != NULL; ns = zdb_ns_next(eng, ns)) {
+		v.ns = ns;
+		rc = verify_ns(&v);
+	}
+	zdb_abandon(eng);
+	return rc != 0 ? rc : v.worst;
+}
+
+static void recovered(struct verify *v)
+{
+	const struct zdb_recovery *r = zdb_ns_recovery(v->ns);
+
+	if (r->data_cut_bytes > 0)
+		finding(v, 1, "cut %llu bytes off the log", (unsigned long long)r->data_cut_bytes);
+	if (r->index_cut_bytes > 0)
+		finding(v, 1, "cut %llu bytes off the index", (unsigned long long)r->index_cut_bytes);
+	if (r->index_appended + r->index_rewritten > 0)
+		finding(v, 1, "made %u index records again from the log", r->index_appended + r->index_rewritten);
+	if (r->index_restored > 0)
+		finding(v, 1, "restored %u index records from an older version", r->index_restored);
+	if (r->headers_made > 0)
+		finding(v, 1, "made %u file headers", r->headers_made);
+	if (r->gaps > 0)
+		finding(v, 1, "stepped over %u fragments", r->gaps);
+	if (r->index_lost > 0)
+		finding(v, 2, "%u keys name values that are not there", r->index_lost);
+}
+
+int zdb_recover(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
+{
+	struct verify v = {.fn = fn, .ctx = ctx};
+	char why[512];
+	struct zdb *eng;
+	int rc = zdb_open(&eng, options, why, sizeof(why));
+
+	if (rc != 0) {
+		fn(ctx, 2, ZDB_DEFAULT, why);
+		return rc;
+	}
+	zdb_refused_each(eng, verify_refused, &v);
+	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); ns != NULL; ns = zdb_ns_next(eng, ns)) {
+		v.ns = ns;
+		recovered(&v);
+	}
+	rc = zdb_close(eng);
+	return rc != 0 ? rc : v.worst;
+}
+
+static int dump_file(struct zdb_ns *ns, uint32_t n, uint8_t *buf, void (*fn)(void *ctx, const struct zdb_dump_entry *e),
+		     void *ctx)
+{
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	uint32_t at;
+	int rc = stream_open(&s, ns, n, IDX_HEADER, buf);
+
+	if (rc != 0)
+		return rc;
+	while ((rc = stream_next(&s, &r, &key, &at)) == 1) {
+		struct zdb_dump_entry e;
+
+		index_overlay(ns, (struct place){n, at}, &r);
+		e = (struct zdb_dump_entry){.ns = ns->name,
+					    .index_file = n,
+					    .index_offset = at,
+					    .key = key,
+					    .klen = r.klen,
+					    .data_file = idx_data_file(ns, &r, n),
+					    .data_offset = r.off,
+					    .length = r.len,
+					    .previous = r.prev,
+					    .timestamp = r.ts,
+					    .crc = r.crc,
+					    .parent_file = r.parent_file,
+					    .parent_offset = r.parent_off,
+					    .flags = r.flags};
+		fn(ctx, &e);
+	}
+	stream_close(&s);
+	return rc == -EBADMSG ? 0 : rc;
+}
+
+int zdb_dump(struct zdb *eng, void (*fn)(void *ctx, const struct zdb_dump_entry *e), void *ctx)
+{
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	int rc = buf == NULL ? -ENOMEM : 0;
+
+	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); rc == 0 && ns != NULL; ns = zdb_ns_next(eng, ns))
+		for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
+			rc = dump_file(ns, n, buf, fn, ctx);
+	mem_free(buf);
+	return rc;
+}
