@@ -38,6 +38,7 @@ int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out)
 
 void ns_free(struct zdb_ns *ns)
 {
+	ns->refs = 1; /* unloading takes and returns references while it wakes waiters */
 	ns_unload(ns);
 	mem_wipe(ns->password, sizeof(ns->password));
 	mem_wipe(&ns->desc, sizeof(ns->desc));
