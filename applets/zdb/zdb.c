@@ -229,21 +229,14 @@ static char *read_password(const char *path)
 	return NULL;
 }
 
-/* ps shows the arguments to everybody. */
-static char *take_password(char **argv, const char *password)
+/* ps shows the arguments to everybody: the option's value, which lies among them, is overwritten. */
+static char *take_password(const char *value)
 {
-	char *copy = mem_strdup(password);
-	size_t i, k;
+	char *copy = mem_strdup(value);
+	char *shown;
 
-	for (i = 1; copy && argv[i]; i++) {
-		char *at = strstr(argv[i], password);
-
-		if (password < argv[i] || password > argv[i] + strlen(argv[i]) || !at)
-			continue;
-		for (k = (size_t)(password - argv[i]); argv[i][k]; k++)
-			argv[i][k] = '*';
-		break;
-	}
+	memcpy(&shown, &value, sizeof(shown)); /* the memory is argv's, which we may change */
+	memset(shown, '*', strlen(shown));
 	return copy;
 }
 
@@ -279,7 +272,7 @@ static int zdb_main(const struct applet *self, int argc, char **argv)
 	if (conf.admin_file)
 		password = read_password(conf.admin_file);
 	else if (conf.admin)
-		password = take_password(argv, conf.admin);
+		password = take_password(conf.admin);
 	if ((conf.admin || conf.admin_file) && !password)
 		goto out;
 	secret_len = password ? strlen(password) : 0;
