@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "core/base/clock.h"
 #include "core/base/str.h"
@@ -279,13 +280,36 @@ static void payload_added(struct client *c, size_t head, uint32_t count)
 	client_output(c);
 }
 
+/* How often this thread has waited for something. */
+static long waits_so_far(void)
+{
+	struct rusage u;
+
+	return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nvcsw : 0;
+}
+
+/*
+ * What lies in the page cache is read here: a worker would cost more than the copy. A read that had to wait for the disk shows that
+ * the cache is cold: for a while then workers read, and nobody else waits. (Only the time would not do: on a busy machine it is long
+ * because others run.)
+ */
+static int read_here(struct client *c, const struct zdb_read *rd, uint32_t from, uint32_t count, uint8_t *to)
+{
+	long waits = waits_so_far();
+	int err = zdb_read_run(rd, from, count, to);
+
+	if (waits_so_far() != waits)
+		c->d->reads_slow_until_ms = loop_now_ms(c->d->loop) + READ_SLOW_MS;
+	return err;
+}
+
 /* Hands the read to a worker. False: it has to be done here. */
 static bool read_elsewhere(struct client *c, const struct zdb_read *rd, uint32_t from, uint32_t count,
 			   uint8_t *to)
 {
 	struct read_job *r;
 
-	if (count < READ_WORKER_MIN || !c->d->read_pool)
+	if (loop_now_ms(c->d->loop) >= c->d->reads_slow_until_ms || !c->d->read_pool)
 		return false;
 	r = mem_calloc(1, sizeof(*r));
 	if (!r)
@@ -331,7 +355,7 @@ static enum verdict reply_read(struct client *c, struct zdb_read *rd, uint32_t f
 	}
 	if (read_elsewhere(c, rd, from, count, to))
 		return BLOCKED;
-	err = zdb_read_run(rd, from, count, to);
+	err = read_here(c, rd, from, count, to);
 	zdb_read_end(c->ns, rd);
 	if (err)
 		reply_error(c, "Internal Error");

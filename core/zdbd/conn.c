@@ -16,7 +16,8 @@
 #include "core/base/clock.h"
 #include "core/zdbd/zdbd_int.h"
 
-#define IN_MAX (80u << 20)
+#define IN_MAX   (80u << 20)
+#define SEND_NOW (48u << 10) /* replies of this size do not wait for the end of the turn */
 
 /* ------------------------------------------------------------------------------------------------ buffers */
 
@@ -341,6 +342,9 @@ static bool execute(struct client *c, const uint8_t *request)
 	if (!c->dead) {
 		op_end(c);
 		c->block = BLOCK_NONE;
+		/* a big payload leaves while it is in the processor's cache, and its buffer serves the next client */
+		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced)
+			send_some(c);
 	}
 	if (c->unsynced && !was_unsynced)
 		c->held_from = before;

@@ -41,8 +41,8 @@
 #define HOOKS_RUNNING_MAX   32
 #define HOOKS_QUEUED_MAX    1024
 #define HOOK_ARGS_MAX       8
-#define HOOK_SHOWN_MS       300000      /* finished hooks stay listed for so long */
-#define READ_WORKER_MIN     (64u << 10) /* payloads from this size on are read by a worker */
+#define HOOK_SHOWN_MS       300000 /* finished hooks stay listed for so long */
+#define READ_SLOW_MS        1000   /* after a read that waited for the disk, workers read for so long */
 
 struct client;
 struct command;
@@ -360,7 +360,8 @@ struct zdbd {
 	struct buf spares[SPARES_MAX];
 	size_t spares_count, spare_bytes;
 	uint64_t in_total;
-	struct buf listing; /* members of a SCAN before their number is known */
+	uint64_t reads_slow_until_ms; /* until then workers read payloads */
+	struct buf listing;           /* members of a SCAN before their number is known */
 
 	struct loop_post turn;  /* end of a turn */
 	struct loop_post run;   /* clients in `ready` */
