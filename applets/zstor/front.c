@@ -23,7 +23,8 @@
 #define DESCRIPTOR_HEAD  15u
 #define MARK_BYTES       44u
 #define MARK_CLEAN       2u
-#define INDEX_HEAD_BYTES 29u
+#define INDEX_HEAD_BYTES 29
+#define DATA_HEAD_BYTES  28
 #define BUNDLE_LIMIT_MS  120000u
 
 /* --------------------------------------------------------------------------------------------------- requests --- */
@@ -246,23 +247,58 @@ static int read_small(const char *dir, const char *name, uint8_t *out, size_t ma
 	return 0;
 }
 
+/* Its CRC-32C, with and without the usual inversions: servers have written both. */
+static bool mark_is_whole(const uint8_t mark[MARK_BYTES])
+{
+	uint32_t sum = get_u32le(mark + 40);
+
+	return memcmp(mark, "QSZM", 4) == 0 &&
+	       (sum == crc_castagnoli(0, mark, 40) || sum == crc_castagnoli_raw(0, mark, 40));
+}
+
+/* 0 when the namespace was never written to. */
+static int is_untouched(struct zstor *z, const char *dir, const char *name)
+{
+	char path[FILE_PATH_MAX];
+	struct stat st;
+	int rc = str_fmt(path, sizeof(path), "%s/i1", dir);
+
+	if (rc < 0)
+		return rc;
+	if (file_exists(path) != 0)
+		return -EBUSY;
+	rc = str_fmt(path, sizeof(path), "%s/i0", dir);
+	if (rc < 0 || sys->stat(path, &st) < 0 || st.st_size != INDEX_HEAD_BYTES)
+		return -EBUSY;
+	rc = segment_path(z, path, sizeof(path), name, 0);
+	if (rc < 0 || sys->stat(path, &st) < 0 || st.st_size != DATA_HEAD_BYTES)
+		return -EBUSY;
+	return 0;
+}
+
 /* The mark of a clean stop says where the log ends; everything before that is durable and will not change. */
-static int cut_of_mark(const char *dir, const char *name, struct front_cut *c)
+static int cut_of_mark(struct zstor *z, const char *dir, const char *name, struct front_cut *c)
 {
 	uint8_t mark[MARK_BYTES + 1], head[INDEX_HEAD_BYTES], desc[DESCRIPTOR_MAX];
 	char index[16];
 	size_t len, need;
 	int rc = read_small(dir, "mark", mark, sizeof(mark), &len);
 
-	if (rc < 0)
-		return rc == -ENOENT ? -EBUSY : rc;
-	if (len != MARK_BYTES || memcmp(mark, "QSZM", 4) != 0 ||
-	    get_u32le(mark + 40) != crc_castagnoli(0, mark, 40))
+	if (rc == -ENOENT) {
+		/* A mark is made before the first write: without one there must be nothing but heads. */
+		rc = is_untouched(z, dir, name);
+		if (rc < 0)
+			return rc;
+		c->segment = 0;
+		c->offset = DATA_HEAD_BYTES;
+	} else if (rc < 0) {
+		return rc;
+	} else if (len != MARK_BYTES || !mark_is_whole(mark) || mark[4] != MARK_CLEAN) {
 		return -EBUSY;
-	if (mark[4] != MARK_CLEAN)
-		return -EBUSY;
-	c->segment = get_u32le(mark + 8);
-	c->offset = get_u32le(mark + 12);
+	} else {
+		c->segment = get_u32le(mark + 8);
+		c->offset = get_u32le(mark + 12);
+	}
 	snprintf(index, sizeof(index), "i%" PRIu32, c->segment);
 	rc = read_small(dir, index, head, sizeof(head), &len);
 	if (rc == 0 && (len != sizeof(head) || head[28] > 1))
@@ -298,7 +334,7 @@ static int take_mark(void *ctx, const char *name, unsigned char type)
 		return -E_LIMIT;
 	rc = file_join(dir, sizeof(dir), walk->z->conf.index_root, name);
 	if (rc == 0)
-		rc = cut_of_mark(dir, name, &walk->out->list[walk->out->count]);
+		rc = cut_of_mark(walk->z, dir, name, &walk->out->list[walk->out->count]);
 	if (rc == 0)
 		walk->out->count++;
 	return rc;

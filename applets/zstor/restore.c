@@ -20,14 +20,13 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/base/sys.h"
-#include "core/coding/crc.h"
 #include "core/object/bundle.h"
 #include "core/object/restore.h"
+#include "core/zdb/zdb.h"
 
 #define SUFFIX           ".restore"
 #define DATA_HEAD_BYTES  28u
 #define INDEX_HEAD_BYTES 29u
-#define MARK_BYTES       44u
 
 struct rest {
 	struct zstor *z;
@@ -187,10 +186,10 @@ static void data_head(uint32_t number, uint8_t head[DATA_HEAD_BYTES])
 	put_u32le(head + 24, number);
 }
 
-/* d<N> from its tails, marked as opened by the stamp that the mark carries: so the server replays it into the index. */
-static int build_data(struct rest *r, uint64_t stamp)
+/* d<N> from its tails. Its stamp is 0, as in everything that has left a node, and so is that of the mark. */
+static int build_data(struct rest *r)
 {
-	uint8_t head[DATA_HEAD_BYTES], bytes[8];
+	uint8_t head[DATA_HEAD_BYTES];
 	char name[32], what[64];
 	int fd, rc = 0;
 
@@ -213,28 +212,6 @@ static int build_data(struct rest *r, uint64_t stamp)
 		if (rc == 0)
 			rc = fetch(r, &id, t->content, fd, t->start, what);
 	}
-	put_u64le(bytes, stamp);
-	if (rc == 0)
-		rc = file_pwrite_full(fd, bytes, sizeof(bytes), 16);
-	sys->close(fd);
-	return rc;
-}
-
-static int build_mark(struct rest *r, uint64_t stamp)
-{
-	uint8_t mark[MARK_BYTES] = {0};
-	int rc, fd = open_part(r->index_dir, "mark", O_WRONLY | O_CREAT | O_TRUNC);
-
-	if (fd < 0)
-		return fd;
-	memcpy(mark, "QSZM", 4);
-	mark[4] = 1; /* open: everything from the place it names on is replayed */
-	put_u32le(mark + 8, r->ns->closed);
-	put_u32le(mark + 12, DATA_HEAD_BYTES);
-	put_u64le(mark + 16, stamp);
-	put_u64le(mark + 24, INDEX_HEAD_BYTES);
-	put_u32le(mark + 40, crc_castagnoli(0, mark, 40));
-	rc = file_pwrite_full(fd, mark, sizeof(mark), 0);
 	sys->close(fd);
 	return rc;
 }
@@ -408,8 +385,9 @@ static int into_place(struct rest *r)
 	rc = rename_part(r->data_dir, name);
 	if (rc == 0)
 		rc = file_sync_dir(r->data_dir);
+	/* Before the descriptor, without which no server opens the namespace. */
 	if (rc == 0)
-		rc = rename_part(r->index_dir, "mark");
+		rc = zdb_restore_mark(r->index_dir, r->ns->closed);
 	for (uint32_t n = 0; rc == 0 && n <= r->ns->closed; n++) {
 		snprintf(name, sizeof(name), "i%" PRIu32, n);
 		rc = rename_part(r->index_dir, name);
@@ -433,7 +411,6 @@ static int remove_part(void *ctx, const char *name, unsigned char type)
 static int restore_ns(struct rest *r)
 {
 	char path[FILE_PATH_MAX];
-	uint64_t stamp = 0;
 	int rc = file_join(r->data_dir, sizeof(r->data_dir), r->z->conf.data_root, r->ns->name);
 
 	if (rc == 0)
@@ -451,14 +428,10 @@ static int restore_ns(struct rest *r)
 	rc = file_list(r->data_dir, remove_part, r->data_dir);
 	if (rc == 0)
 		rc = file_list(r->index_dir, remove_part, r->index_dir);
-	if (rc == 0 && sys->getrandom(&stamp, sizeof(stamp), 0) != sizeof(stamp))
-		rc = -EIO;
 	if (rc == 0)
-		rc = build_data(r, stamp | 1);
+		rc = build_data(r);
 	if (rc == 0)
 		rc = build_index(r);
-	if (rc == 0)
-		rc = build_mark(r, stamp | 1);
 	if (rc == 0)
 		rc = build_descriptor(r);
 	if (rc == 0)

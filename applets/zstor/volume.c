@@ -438,6 +438,8 @@ int vol_create(struct zstor *z, struct obj_work *w, char *why)
 	rc = meta_create(&m, w, clock_wall_s(), &generation, why);
 	if (rc == -EEXIST)
 		return adopt_created(z, w, why);
+	if (rc < 0 && !why[0])
+		snprintf(why, ZS_WHY, "the metadata stores did not take the identities: %s", err_str(rc));
 	if (rc == -E_KEY)
 		return EXIT_KEY;
 	if (rc < 0)

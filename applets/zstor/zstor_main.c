@@ -409,6 +409,7 @@ static int list_main(const struct applet *self, const struct verb *verb, void *c
 
 	if (!opt_parse_verb(self, verb, &f, argc, argv, &args, &code))
 		return code;
+	log_level_set(LOG_LEVEL_ERR);
 	rc = zs_open(&z, g->config, 0, &err);
 	if (rc < 0) {
 		log_err("cannot list: %s", err.text);
