@@ -257,9 +257,15 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 	err = open_spool(d, why);
 	if (err)
 		return err;
-	/* its status says nothing to upstream either: `ready` is what refuses a start */
-	if (hook_run(d, "namespaces-init", d->opt.init_limit_ms, roots, 2) == -EINTR)
+	err = hook_run(d, "namespaces-init", d->opt.init_limit_ms, roots, 2);
+	if (err == -EINTR)
 		return err_set(why, -EINTR, "stopped while namespaces were being restored");
+	/*
+	 * Its status says nothing to upstream, where `ready` is what refuses a start. On a stored volume that is too
+	 * late: opening the roots makes an empty `default`, which the next restore would find in its way.
+	 */
+	if (err && err != -ENOENT && d->spool)
+		return err_set(why, -ECANCELED, "the hook `namespaces-init` did not succeed: nothing was opened");
 	err = zdb_open(&d->eng, &zo, sentence, sizeof(sentence));
 	if (err)
 		return err_set(why, err == -EBUSY ? -E_LOCKED : err, "%s",
