@@ -15,7 +15,7 @@
 #include "core/base/str.h"
 #include "core/base/sys.h"
 
-#define CHUNK	   (64u << 10)
+#define CHUNK      (64u << 10)
 #define FILES_MAX  65536u
 #define HEAD_BYTES 20u
 #define ROW_BYTES  12u

@@ -14,10 +14,10 @@
 #include "core/base/str.h"
 #include "core/ctl/ctl.h"
 
-#define KICK_MS		 1000
-#define RETRIEVE_MS	 60000u
-#define RESTORE_MS	 600000u
-#define RETRY_FIRST_MS	 250u
+#define KICK_MS          1000
+#define RETRIEVE_MS      60000u
+#define RESTORE_MS       600000u
+#define RETRY_FIRST_MS   250u
 #define RETRY_LONGEST_MS 5000u
 
 static uint64_t limit_from_env(const char *name, uint64_t def_ms)

@@ -25,8 +25,8 @@
 #include "core/zdb/zdb.h"
 
 #define SUFFIX           ".restore"
-#define DATA_HEAD_BYTES  28u
-#define INDEX_HEAD_BYTES 29u
+#define DATA_HEAD_BYTES  28
+#define INDEX_HEAD_BYTES 29
 
 struct rest {
 	struct zstor *z;
@@ -48,6 +48,43 @@ static int is_part(void *ctx, const char *name, unsigned char type)
 	if (str_ends(name, SUFFIX))
 		return 0;
 	return (name[0] == 'i' || name[0] == 'd' || name[0] == 'z') && type == DT_REG;
+}
+
+/*
+ * What a server makes of a namespace before the first write: a descriptor and two heads, no mark, nothing else. It holds
+ * nothing, so it is no reason to refuse a restore. 1 or 0.
+ */
+static int is_pristine(struct zstor *z, const char *ns)
+{
+	char path[FILE_PATH_MAX], index[FILE_PATH_MAX];
+	struct stat st;
+
+	if (file_join(index, sizeof(index), z->conf.index_root, ns) < 0 ||
+	    segment_path(z, path, sizeof(path), ns, 0) < 0 || sys->stat(path, &st) < 0 ||
+	    st.st_size != DATA_HEAD_BYTES)
+		return 0;
+	if (segment_path(z, path, sizeof(path), ns, 1) < 0 || file_exists(path) != 0 ||
+	    str_fmt(path, sizeof(path), "%s/mark", index) < 0 || file_exists(path) != 0 ||
+	    str_fmt(path, sizeof(path), "%s/i1", index) < 0 || file_exists(path) != 0)
+		return 0;
+	return str_fmt(path, sizeof(path), "%s/i0", index) > 0 && sys->stat(path, &st) == 0 &&
+	       st.st_size == INDEX_HEAD_BYTES;
+}
+
+/* Makes room for the namespace that comes back. */
+static int remove_pristine(struct zstor *z, const char *ns)
+{
+	static const char *const names[] = {"i0", "zdb-namespace"};
+	char path[FILE_PATH_MAX];
+	int rc = segment_path(z, path, sizeof(path), ns, 0);
+
+	if (rc == 0 && sys->unlink(path) < 0)
+		rc = -errno;
+	for (int i = 0; rc == 0 && i < 2; i++) {
+		rc = str_fmt(path, sizeof(path), "%s/%s/%s", z->conf.index_root, ns, names[i]);
+		rc = rc < 0 ? rc : sys->unlink(path) < 0 && errno != ENOENT ? -errno : 0;
+	}
+	return rc;
 }
 
 /* 1 when anything of the namespace lies here, 0 nothing, negative: cannot say. */
@@ -77,9 +114,12 @@ static int look_here(struct zstor *z, unsigned *here, unsigned *gone, const char
 
 		if (rc < 0)
 			return rc;
+		if (rc == 1 &&
+		    is_pristine(z, name)) /* here or gone: it makes no difference while it holds nothing */
+			rc = z->vol.last.ns[i].closed || z->vol.last.ns[i].tails_count ? 0 : 2;
 		if (rc == 1) {
 			(*here)++;
-		} else if (!owed_has(z, SPOOL_NSDROP, name, 0)) {
+		} else if (rc == 0 && !owed_has(z, SPOOL_NSDROP, name, 0)) {
 			(*gone)++;
 			*gone_name = name;
 		}
@@ -491,6 +531,8 @@ static int refuse_local_files(struct zstor *z, const struct manifest *m, char *w
 	for (unsigned i = 0; i < m->count; i++) {
 		int rc = is_here(z, m->ns[i].name);
 
+		if (rc == 1 && is_pristine(z, m->ns[i].name))
+			rc = remove_pristine(z, m->ns[i].name);
 		if (rc == 0)
 			continue;
 		if (rc < 0)
@@ -623,8 +665,9 @@ static int restore_ready(struct zstor *z, struct obj_work *w, char *why)
 	log_warn("the files of all namespaces are gone: restoring recovery point %" PRIu64,
 		 z->vol.last.sequence);
 	manifest_init(&m);
-	rc = manifest_copy(&m, &z->vol.last);
-	rc = rc < 0 ? EXIT_FAILED : begin(z, w, &m, why);
+	rc = manifest_copy(&m, &z->vol.last) < 0 ? EXIT_FAILED : refuse_local_files(z, &m, why);
+	if (rc == EXIT_DONE)
+		rc = begin(z, w, &m, why);
 	manifest_release(&m);
 	return rc == EXIT_DONE ? restore_all(z, w, why) : rc;
 }

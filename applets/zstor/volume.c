@@ -341,6 +341,18 @@ static void settle_ours(struct zstor *z, struct obj_work *w, const struct identi
 		vol_set_state(z, VOL_READY, 0, "");
 }
 
+/* So many stores show another volume, or another key, that what the key file names can never be found on them. */
+static bool is_foreign(const struct meta *m)
+{
+	unsigned foreign = 0;
+
+	for (unsigned i = 0; i < m->count; i++)
+		foreign += m->stores[i].state == META_ALIEN &&
+			   m->stores[i].identity_state != IDENTITY_DAMAGED &&
+			   m->stores[i].identity_state != IDENTITY_ALIEN;
+	return m->good == 0 && foreign > m->n - m->k;
+}
+
 void vol_settle(struct zstor *z, struct obj_work *w)
 {
 	enum obj_answer a;
@@ -353,6 +365,8 @@ void vol_settle(struct zstor *z, struct obj_work *w)
 	keep_metas(z, &m);
 	if (a == OBJ_FOUND && !keyring_has_volume(z->keys))
 		(void)keyring_set_volume(z->keys, m.newest.volume);
+	if (a == OBJ_UNKNOWN && is_foreign(&m))
+		code = -E_KEY;
 	if (a == OBJ_UNKNOWN)
 		vol_set_state(z, code == -E_KEY ? VOL_REFUSED : VOL_UNKNOWN,
 			      code == -E_KEY ? EXIT_KEY : EXIT_AGAIN, why);

@@ -35,9 +35,9 @@
 #include <stdint.h>
 
 #define SPOOL_RESERVE_BYTES (16u << 20)
-#define SPOOL_NS_MAX	    128u
-#define SPOOL_PATH_MAX	    1023u
-#define SPOOL_ERROR_MAX	    127u
+#define SPOOL_NS_MAX        128u
+#define SPOOL_PATH_MAX      1023u
+#define SPOOL_ERROR_MAX     127u
 #define SPOOL_PAYLOAD_MAX   (1ull << 30) /* a bundle's own limit, native format section 7 */
 
 /* Values are on disk: never renumber. */
@@ -50,7 +50,7 @@ enum spool_kind {
 		5, /* name, after_sequence: delete that object once after_sequence + 4 is published; with
 			    * a payload (a record): delete its shards alone, and `name` is the object id */
 	SPOOL_PIECE = 6, /* name: its record is owed to some metadata stores; slot = bits of their slots */
-	SPOOL_FILE = 7,	 /* path: a file of somebody's choosing (`zstor store --notblocking`) */
+	SPOOL_FILE = 7,  /* path: a file of somebody's choosing (`zstor store --notblocking`) */
 	SPOOL_INDEX = 8, /* ns, first = n: payload = snapshot of index i<n> (upstream-format volumes) */
 	SPOOL_FENCE = 9, /* generation = the newer one that was seen: this front end is fenced */
 };
@@ -59,22 +59,22 @@ struct spool_intent {
 	/* the key */
 	enum spool_kind kind;
 	char ns[SPOOL_NS_MAX + 1]; /* "" where the kind has none */
-	uint64_t first, last;	   /* numbers; last = first where there is but one */
-	uint8_t name[16];	   /* of an object; zero where the kind has none */
+	uint64_t first, last;      /* numbers; last = first where there is but one */
+	uint8_t name[16];          /* of an object; zero where the kind has none */
 	/* content given by the writer */
-	uint64_t size;		 /* bytes that are owed (the file's, the payload's): for status only */
+	uint64_t size;           /* bytes that are owed (the file's, the payload's): for status only */
 	uint64_t after_sequence; /* SPOOL_GARBAGE */
-	uint8_t content_id[16];	 /* valid when has_content_id */
+	uint8_t content_id[16];  /* valid when has_content_id */
 	bool has_content_id;
 	uint32_t slot; /* SPOOL_PIECE: bits */
 	uint8_t flags; /* SPOOL_FILE_DELETE, SPOOL_PIECE_MANIFEST */
 	/* File it is about, where it was at that moment; "" = derive it from ns and number. */
 	char path[SPOOL_PATH_MAX + 1];
 	/* filled by spool_put */
-	uint64_t seq;	       /* order of the puts, grows for ever */
+	uint64_t seq;          /* order of the puts, grows for ever */
 	uint8_t volume[16];    /* zero = put before the volume was known */
 	uint64_t generation;   /* of the front end that put it; SPOOL_FENCE: given by the writer */
-	int64_t time;	       /* Unix seconds, shown only: order is by seq */
+	int64_t time;          /* Unix seconds, shown only: order is by seq */
 	uint64_t payload_size; /* bytes behind the head and the path */
 	uint32_t payload_crc;  /* CRC-32C of the payload */
 	/* filled by spool_note */
@@ -143,17 +143,17 @@ int spool_note(struct spool *sp, const struct spool_intent *in, uint32_t attempt
 	       const char *error);
 
 struct spool_stat {
-	uint64_t files;	  /* intentions owed: segments, bundles, files, indexes, pieces, descriptors, drops */
-	uint64_t bytes;	  /* their size fields */
-	int64_t oldest;	  /* Unix seconds of the oldest of them, 0 = none */
+	uint64_t files;   /* intentions owed: segments, bundles, files, indexes, pieces, descriptors, drops */
+	uint64_t bytes;   /* their size fields */
+	int64_t oldest;   /* Unix seconds of the oldest of them, 0 = none */
 	uint64_t parked;  /* of these: parked */
 	uint64_t pieces;  /* of these: metadata pieces */
 	uint64_t garbage; /* deletions that wait for their sequence: not owed */
 	uint64_t damaged; /* files that cannot be read */
 	uint64_t foreign; /* of another volume */
-	bool fenced;	  /* a SPOOL_FENCE is there */
-	bool closing;	  /* spool_closing_set() */
-	unsigned hooks;	  /* 1 when at least one hook is in flight */
+	bool fenced;      /* a SPOOL_FENCE is there */
+	bool closing;     /* spool_closing_set() */
+	unsigned hooks;   /* 1 when at least one hook is in flight */
 	char last_error[SPOOL_ERROR_MAX + 1]; /* of the oldest that has one */
 };
 int spool_stat(struct spool *sp, struct spool_stat *out);

@@ -31,16 +31,16 @@
 #include "core/coding/crc.h"
 #include "core/spool/spool_int.h"
 
-#define HEAD_MAGIC	 "QSPL"
-#define NOTE_MAGIC	 "QSPN"
-#define FORMAT_VERSION	 1u
-#define BIT_HAS_CONTENT	 1u
+#define HEAD_MAGIC       "QSPL"
+#define NOTE_MAGIC       "QSPN"
+#define FORMAT_VERSION   1u
+#define BIT_HAS_CONTENT  1u
 #define NS_NAME_PART_MAX 96u /* longer namespaces are hashed in file names */
 
 static const char *const kind_names[] = {
-	[SPOOL_SEGMENT] = "segment", [SPOOL_BUNDLE] = "bundle",	  [SPOOL_DESCRIPTOR] = "descriptor",
+	[SPOOL_SEGMENT] = "segment", [SPOOL_BUNDLE] = "bundle",   [SPOOL_DESCRIPTOR] = "descriptor",
 	[SPOOL_NSDROP] = "nsdrop",   [SPOOL_GARBAGE] = "garbage", [SPOOL_PIECE] = "piece",
-	[SPOOL_FILE] = "file",	     [SPOOL_INDEX] = "index",	  [SPOOL_FENCE] = "fence",
+	[SPOOL_FILE] = "file",       [SPOOL_INDEX] = "index",     [SPOOL_FENCE] = "fence",
 };
 
 const char *spool_kind_name(enum spool_kind kind)

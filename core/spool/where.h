@@ -14,10 +14,10 @@
 
 struct where {
 	char config[FILE_PATH_MAX];
-	char socket[FILE_PATH_MAX];	/* of zstor; "" = none configured */
-	char state[FILE_PATH_MAX];	/* the volume's state directory */
-	char spool[FILE_PATH_MAX];	/* `<state>/spool`, or $ZDB_SPOOL */
-	char data_root[FILE_PATH_MAX];	/* `<state>/data` unless configured */
+	char socket[FILE_PATH_MAX];     /* of zstor; "" = none configured */
+	char state[FILE_PATH_MAX];      /* the volume's state directory */
+	char spool[FILE_PATH_MAX];      /* `<state>/spool`, or $ZDB_SPOOL */
+	char data_root[FILE_PATH_MAX];  /* `<state>/data` unless configured */
 	char index_root[FILE_PATH_MAX]; /* `<state>/index` unless configured */
 };
 

@@ -1,0 +1,146 @@
+#!/bin/bash
+# What must be refused, with nothing changed: empty and foreign metadata stores, wrong keys, lost stores at a restore, two front
+# ends, stale copies of the state; and what must go on: one impossible file in the queue, stores that are away at start.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/story/lib.sh
+. tests/story/zstor_lib.sh
+need_tool jq
+need_tool perl
+T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zrefuse.XXXXXX")
+trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
+v_new "$T/v"
+z() { "$QSFS" zstor -c "$V/zstor.toml" "$@"; }
+
+# --- creation ------------------------------------------------------------------------------------------------
+v_store_stop m3
+refused "init with one metadata store away" 75 "m3" "$QSFS" zstor -c "$V/zstor.toml" init --new
+not_ok "no state was made" test -e "$V/front/zstor/volume"
+v_store_start m3
+mv "$V/volume.key" "$T/first.key"
+refused "init without a key file" 6 "key" "$QSFS" zstor -c "$V/zstor.toml" init --new
+v_key "$V/volume.key"
+chmod 644 "$V/volume.key"
+refused "a key file that others may read" 6 "key" "$QSFS" zstor -c "$V/zstor.toml" init --new
+mv "$T/first.key" "$V/volume.key"
+v_new_volume
+v_fill zdbfs-data 100 131072 "$T/list"
+ok "a recovery point" z sync
+
+# --- a second daemon, a second front end -----------------------------------------------------------------------
+refused "a second daemon on the same state" 5 "another daemon" "$QSFS" zstor -c "$V/zstor.toml" monitor
+v_zdb_stop
+v_zstor_stop
+cp -a "$V/front" "$T/front.copy"
+
+# --- wrong key, lost key ------------------------------------------------------------------------------------------
+cp "$V/volume.key" "$T/right.key"
+v_key "$V/volume.key"
+refused "the state with another volume's key" 6 "key" "$QSFS" zstor -c "$V/zstor.toml" monitor
+mv "$V/front" "$T/front.kept"
+v_zstor_start
+ok "an empty state with a wrong key is refused" wait_until 20 v_is .volume.state refused
+RESTORE_LIMIT=2s not_ok "zdb does not start" v_zdb_start
+refused "the restore says that it is the key" 6 "" "$QSFS" zstor -c "$V/zstor.toml" restore
+not_ok "no index was made" test -e "$V/front/index/default"
+v_zstor_stop
+rm -rf "$V/front"
+cp "$T/right.key" "$V/volume.key"
+
+# --- metadata stores replaced by empty ones ----------------------------------------------------------------------
+for gone in "m1" "m1 m2" "m1 m2 m3" "m1 m2 m3 m4"; do
+	for m in $gone; do
+		v_store_stop $m
+		mv "$V/stores/$m/data" "$T/$m.data"
+		mv "$V/stores/$m/index" "$T/$m.index"
+	done
+	v_store_start $gone
+	before=$(cat "$V/stores/"m*/data/default/d* | cksum)
+	v_zstor_start
+	case "$gone" in
+	"m1" | "m1 m2") want=ready ;;
+	*) want=refused ;;
+	esac
+	if RESTORE_LIMIT=3s v_zdb_start; then got=ready; else got=refused; fi
+	case "$gone:$got" in
+	"m1:ready" | "m1 m2:refused" | "m1 m2 m3:refused" | "m1 m2 m3 m4:refused") pass "replaced by empty: $gone: $got" ;;
+	*) fail "replaced by empty: $gone: $got" ;;
+	esac
+	if [ $got = refused ]; then
+		ok "nothing was written to the metadata stores" test "$before" = "$(cat "$V/stores/"m*/data/default/d* | cksum)"
+		not_ok "no namespace was made" test -e "$V/front/index/zdbfs-data"
+	else
+		ok "every value is there" v_verify zdbfs-data "$T/list"
+	fi
+	v_zdb_stop KILL
+	v_zstor_stop KILL
+	rm -rf "$V/front"
+	for m in $gone; do
+		v_store_stop $m
+		rm -rf "$V/stores/$m/data" "$V/stores/$m/index"
+		mv "$T/$m.data" "$V/stores/$m/data"
+		mv "$T/$m.index" "$V/stores/$m/index"
+	done
+	v_store_start $gone
+done
+
+# --- two front ends: the older one is fenced -----------------------------------------------------------------------
+v_zstor_start
+ok "a new front end takes over" v_zdb_start
+ok "and has every value" v_verify zdbfs-data "$T/list"
+v_zdb_stop
+v_zstor_stop
+newer=$V/front
+mv "$V/front" "$T/front.newer"
+cp -a "$T/front.copy" "$V/front"
+v_zstor_start
+ok "the older state is fenced" wait_until 20 v_is .fenced true
+refused "a sync of a fenced front end" 1 "taken over" "$QSFS" zstor -c "$V/zstor.toml" sync
+v_zstor_stop
+rm -rf "$V/front"
+mv "$T/front.newer" "$V/front"
+v_zstor_start
+ok "the newer one goes on" v_zdb_start
+ok "and publishes" z sync
+
+# --- what must not stop the others ----------------------------------------------------------------------------------
+mkdir "$T/gone"
+echo gone >"$T/gone/file"
+ok "a file is noted" z store -n -f "$T/gone/file"
+v_store_stop d1 d2 d3 # so that it cannot be stored yet
+echo gone2 >"$T/gone/file2"
+ok "another is noted while it cannot be stored" z store -n -f "$T/gone/file2"
+rm -rf "$T/gone"
+v_store_start d1 d2 d3
+v_fill zdbfs-data 60 131072 "$T/list"
+ok "segments are stored beside an impossible file" wait_until 60 sh -c \
+	"test \"\$('$QSFS' zstor -c '$V/zstor.toml' status --json | jq '.owed.files - .owed.parked')\" = 0"
+ok "the impossible one is parked and shown" v_is .owed.parked 1
+ok "status exits 4 and names it" sh -c "'$QSFS' zstor -c '$V/zstor.toml' status | grep -q 'cannot succeed'"
+rm -f "$V/front/spool"/file-*
+
+# --- stores away at start, and at stop -------------------------------------------------------------------------------
+v_zdb_stop KILL
+v_zstor_stop KILL
+v_store_stop $V_STORES
+v_zstor_start
+ok "zdb starts from local files while every store is away" v_zdb_start
+ok "the local values are readable" v_verify zdbfs-data "$T/list"
+ok "new values are taken" v_fill zdbfs-data 5 1000 "$T/list"
+v_zdb_stop
+begin=$(date +%s)
+ZSTOR_CONFIG=$V/zstor.toml ZINIT_DEADLINE_MS=3000 "$V/wait_hooks" >"$T/wait.log" 2>&1 &
+echo $! >"$V/run/wait.pid"
+wait_until 10 test -e "$V/front/spool/lock"
+v_end "$V/run/wait.pid"
+ok "wait_hooks gives up with 75 when its time is over" test "$v_code" = 75
+ok "and says what is left" grep -q "gave up" "$T/wait.log"
+v_zstor_stop
+ok "zstor ends all the same" test "$v_code" = 0 -o "$v_code" = 75
+ok "within the time" test $(($(date +%s) - begin)) -lt 60
+v_store_start $V_STORES
+v_zstor_start
+v_zdb_start
+ok "what was left is stored at the next start" z sync
+ok "nothing is owed" v_is .owed.files 0
+done_testing
