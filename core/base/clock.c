@@ -83,7 +83,7 @@ char *clock_iso(char dst[CLOCK_ISO_MAX], uint64_t wall_ms)
 	uint64_t year = era * 400 + year_of_era + (month >= 10);
 
 	month = month < 10 ? month + 3 : month - 9;
-	snprintf(dst, CLOCK_ISO_MAX, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)(year % 10000), month, day,
-		 rest / 3600, rest / 60 % 60, rest % 60, (unsigned)(wall_ms % 1000));
+	snprintf(dst, CLOCK_ISO_MAX, "%04u-%02u-%02uT%02u:%02u:%02u.%03uZ", (unsigned)(year % 10000), month,
+		 day, rest / 3600, rest / 60 % 60, rest % 60, (unsigned)(wall_ms % 1000));
 	return dst;
 }

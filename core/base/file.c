@@ -130,7 +130,8 @@ static int read_all(const char *path, size_t max, bool is_secret, char **data, s
 		code = -EISDIR;
 		goto out;
 	}
-	if (is_secret && (!S_ISREG(st.st_mode) || (st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 077))) {
+	if (is_secret &&
+	    (!S_ISREG(st.st_mode) || (st.st_uid != 0 && st.st_uid != geteuid()) || (st.st_mode & 077))) {
 		code = -EPERM;
 		goto out;
 	}

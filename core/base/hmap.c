@@ -57,8 +57,8 @@ static inline void sip_round(struct sip *s)
 uint64_t hmap_siphash13(const uint64_t key[2], const void *data, size_t len)
 {
 	/* Initial state: "somepseudorandomlygeneratedbytes" (SipHash, section 2). */
-	struct sip s = {key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du, key[0] ^ 0x6c7967656e657261u,
-			key[1] ^ 0x7465646279746573u};
+	struct sip s = {key[0] ^ 0x736f6d6570736575u, key[1] ^ 0x646f72616e646f6du,
+			key[0] ^ 0x6c7967656e657261u, key[1] ^ 0x7465646279746573u};
 	const uint8_t *p = data;
 	size_t rest = len & 7;
 	uint64_t last = (uint64_t)len << 56;
@@ -192,7 +192,8 @@ struct hmap_node *hmap_next_of(const struct hmap_node *node)
 	return next;
 }
 
-struct hmap_node *hmap_find(const struct hmap *map, uint64_t hash, hmap_eq_fn eq, const void *key, size_t key_len)
+struct hmap_node *hmap_find(const struct hmap *map, uint64_t hash, hmap_eq_fn eq, const void *key,
+			    size_t key_len)
 {
 	struct hmap_node *node = hmap_first_of(map, hash);
 

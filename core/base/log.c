@@ -30,6 +30,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 static struct {
 	_Atomic(const char *) who;
 	atomic_int form, level, fd;
+	atomic_int may_block; /* whether writing to fd can wait: 1, 0, or -1 while nobody has looked */
 	atomic_uint_fast64_t dropped, dropped_told;
 	pthread_mutex_t file_lock; /* guards file_fd */
 	int file_fd;
@@ -38,6 +39,7 @@ static struct {
 	.form = LOG_CLI,
 	.level = LOG_LEVEL_INFO,
 	.fd = STDERR_FILENO,
+	.may_block = -1,
 	.file_lock = PTHREAD_MUTEX_INITIALIZER,
 	.file_fd = -1,
 };
@@ -75,8 +77,8 @@ bool log_level_parse(const char *text, enum log_level *level)
 		const char *name;
 		enum log_level level;
 	} names[] = {
-		{"err", LOG_LEVEL_ERR},	    {"error", LOG_LEVEL_ERR},	{"warn", LOG_LEVEL_WARN},
-		{"warning", LOG_LEVEL_WARN}, {"info", LOG_LEVEL_INFO},	{"debug", LOG_LEVEL_DEBUG},
+		{"err", LOG_LEVEL_ERR},      {"error", LOG_LEVEL_ERR}, {"warn", LOG_LEVEL_WARN},
+		{"warning", LOG_LEVEL_WARN}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG},
 		{"trace", LOG_LEVEL_DEBUG},
 	};
 
@@ -92,6 +94,7 @@ bool log_level_parse(const char *text, enum log_level *level)
 void log_fd_set(int fd)
 {
 	atomic_store(&L.fd, fd);
+	atomic_store(&L.may_block, -1);
 }
 
 int log_file_open(const char *path)
@@ -111,7 +114,7 @@ int log_file_open(const char *path)
 		L.file_fd = fd;
 	}
 	if (code == 0)
-		atomic_store(&L.fd, L.file_fd);
+		log_fd_set(L.file_fd);
 	pthread_mutex_unlock(&L.file_lock);
 	return code;
 }
@@ -121,14 +124,28 @@ uint64_t log_dropped(void)
 	return atomic_load(&L.dropped);
 }
 
+/* Files, and devices other than terminals (some, like /dev/kmsg, never say that they are writable), take a line at once. */
+static bool may_block(int fd)
+{
+	int known = atomic_load(&L.may_block);
+	struct stat st;
+
+	if (known < 0) {
+		known = fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && !isatty(fd)));
+		atomic_store(&L.may_block, known);
+	}
+	return known;
+}
+
 /* One whole line, or false when it could not be written at once. */
 static bool write_line(int fd, const char *line, size_t len)
 {
 	struct pollfd p = {.fd = fd, .events = POLLOUT};
 	ssize_t n;
 
-	/* A regular file is always ready. A hung-up pipe would raise SIGPIPE or EPIPE: dropped as well. */
-	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || (p.revents & (POLLERR | POLLHUP | POLLNVAL)))
+	/* A hung-up pipe would raise SIGPIPE or EPIPE: dropped as well. */
+	if (may_block(fd) &&
+	    (poll(&p, 1, 0) != 1 || !(p.revents & POLLOUT) || (p.revents & (POLLERR | POLLHUP | POLLNVAL))))
 		return false;
 	do {
 		n = write(fd, line, len);

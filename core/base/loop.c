@@ -19,7 +19,8 @@
 
 /* ---- descriptors ---- */
 
-void loop_io_init(struct loop_io *io, int fd, uint32_t events, void (*fn)(struct loop_io *, uint32_t), void *ctx)
+void loop_io_init(struct loop_io *io, int fd, uint32_t events, void (*fn)(struct loop_io *, uint32_t),
+		  void *ctx)
 {
 	*io = (struct loop_io){.fd = fd, .events = events, .fn = fn, .ctx = ctx};
 }
@@ -217,7 +218,8 @@ static int signal_unwatch(struct loop *loop, int signo)
 	return -pthread_sigmask(SIG_UNBLOCK, &one, NULL);
 }
 
-int loop_signal(struct loop *loop, int signo, void (*fn)(void *ctx, const struct signalfd_siginfo *info), void *ctx)
+int loop_signal(struct loop *loop, int signo, void (*fn)(void *ctx, const struct signalfd_siginfo *info),
+		void *ctx)
 {
 	if (signo <= 0 || signo >= LOOP_SIGNAL_MAX || signo == SIGCHLD)
 		return -EINVAL;

@@ -56,7 +56,8 @@ static void on_pidfd(struct loop_io *io, uint32_t events)
 
 static struct loop_child *find_child(struct loop *loop, pid_t pid)
 {
-	list_each(&loop->children, link) {
+	list_each(&loop->children, link)
+	{
 		struct loop_child *child = container_of(link, struct loop_child, link);
 
 		if (child->pid == pid)
@@ -195,7 +196,6 @@ int loop_reaper_set(struct loop *loop, void (*fn)(void *ctx, pid_t pid, int stat
 	loop->reaper = fn;
 	loop->reaper_ctx = ctx;
 	/* From now on SIGCHLD alone tells about children. */
-	list_each(&loop->children, link)
-		loop_io_del(&container_of(link, struct loop_child, link)->io);
+	list_each(&loop->children, link) loop_io_del(&container_of(link, struct loop_child, link)->io);
 	return look_soon();
 }

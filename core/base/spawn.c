@@ -193,7 +193,8 @@ IN_CHILD static int child_session(const struct spawn *s)
 
 IN_CHILD static int child_user(const struct spawn *s)
 {
-	if (s->gid && (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, s->gid, s->gid, s->gid) < 0))
+	if (s->gid &&
+	    (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, s->gid, s->gid, s->gid) < 0))
 		return -1;
 	if (s->uid && syscall(SYS_setresuid, s->uid, s->uid, s->uid) < 0)
 		return -1;
@@ -266,12 +267,14 @@ static int stage_error(const struct spawn *s, const char *program, struct report
 {
 	switch (r.stage) {
 	case STAGE_FDS:
-		return err_set(err, -r.code, "cannot run %s: cannot pass descriptors: %s", program, err_str(r.code));
-	case STAGE_CWD:
-		return err_set(err, -r.code, "cannot run %s: cannot change to directory %s: %s", program, s->cwd,
+		return err_set(err, -r.code, "cannot run %s: cannot pass descriptors: %s", program,
 			       err_str(r.code));
+	case STAGE_CWD:
+		return err_set(err, -r.code, "cannot run %s: cannot change to directory %s: %s", program,
+			       s->cwd, err_str(r.code));
 	case STAGE_SESSION:
-		return err_set(err, -r.code, "cannot run %s: cannot make a session: %s", program, err_str(r.code));
+		return err_set(err, -r.code, "cannot run %s: cannot make a session: %s", program,
+			       err_str(r.code));
 	case STAGE_USER:
 		return err_set(err, -r.code, "cannot run %s: cannot change to user %u: %s", program,
 			       (unsigned)s->uid, err_str(r.code));
@@ -325,7 +328,8 @@ int spawn_start(const struct spawn *s, struct spawned *child, struct err_text *e
 	pid_t pid;
 
 	if (s->fd_count > SPAWN_FDS_MAX)
-		return err_set(err, -EINVAL, "cannot run %s: more than %d descriptors", program, SPAWN_FDS_MAX);
+		return err_set(err, -EINVAL, "cannot run %s: more than %d descriptors", program,
+			       SPAWN_FDS_MAX);
 	/* exec does not change what these point at; its prototype is older than const. */
 	start.argv = (char *const *)(uintptr_t)s->argv;
 	start.env = s->env ? (char *const *)(uintptr_t)s->env : environ;

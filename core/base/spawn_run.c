@@ -142,8 +142,10 @@ int spawn_run(const struct spawn *spec, int timeout_ms, struct buf *out, struct 
 		code = capture(&s, STDOUT_FILENO, &r.out_fd);
 	if (code == 0 && err_out)
 		code = capture(&s, STDERR_FILENO, &r.err_fd);
-	else if (code == 0 && !err_out && !s.keep_stdio && s.fd_count < SPAWN_FDS_MAX && !is_listed(spec, STDERR_FILENO))
-		s.fds[s.fd_count++] = (struct spawn_fd){.child_fd = STDERR_FILENO, .parent_fd = STDERR_FILENO};
+	else if (code == 0 && !err_out && !s.keep_stdio && s.fd_count < SPAWN_FDS_MAX &&
+		 !is_listed(spec, STDERR_FILENO))
+		s.fds[s.fd_count++] =
+			(struct spawn_fd){.child_fd = STDERR_FILENO, .parent_fd = STDERR_FILENO};
 	if (code == 0)
 		code = spawn_start(&s, &r.child, err);
 	else

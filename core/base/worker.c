@@ -179,7 +179,8 @@ void worker_pool_free(struct worker_pool *pool, bool drain)
 	mem_free(pool);
 }
 
-void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *), void (*done)(struct worker_job *), void *ctx)
+void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *),
+		     void (*done)(struct worker_job *), void *ctx)
 {
 	*job = (struct worker_job){.run = run, .done = done, .ctx = ctx};
 	list_init(&job->link);

@@ -76,7 +76,8 @@ struct cfg_node *cfg_add(struct cfg_builder *b, struct cfg_node *parent, const c
 	return node;
 }
 
-int cfg_set_text(struct cfg_builder *b, struct cfg_node *node, enum cfg_scalar scalar, const char *text, size_t len)
+int cfg_set_text(struct cfg_builder *b, struct cfg_node *node, enum cfg_scalar scalar, const char *text,
+		 size_t len)
 {
 	char *copy = mem_alloc(len + 1);
 
@@ -233,7 +234,8 @@ const struct cfg_node *cfg_child(const struct cfg_node *map, const char *key)
 
 const struct cfg_node *cfg_at(const struct cfg_node *node, size_t index)
 {
-	cfg_each(node, n) {
+	cfg_each(node, n)
+	{
 		if (index-- == 0)
 			return n;
 	}
@@ -312,7 +314,8 @@ static bool equal_children(const struct cfg_node *a, const struct cfg_node *b)
 
 	if (a->child_count != b->child_count)
 		return false;
-	cfg_each(a, child) {
+	cfg_each(a, child)
+	{
 		if (!cfg_equal(child, a->kind == CFG_MAP ? cfg_child(b, child->key) : other))
 			return false;
 		other = other ? other->next : NULL;
@@ -328,5 +331,6 @@ bool cfg_equal(const struct cfg_node *a, const struct cfg_node *b)
 		return false;
 	if (a->kind != CFG_SCALAR)
 		return equal_children(a, b);
-	return a->scalar == b->scalar && a->text_len == b->text_len && memcmp(a->text, b->text, a->text_len) == 0;
+	return a->scalar == b->scalar && a->text_len == b->text_len &&
+	       memcmp(a->text, b->text, a->text_len) == 0;
 }

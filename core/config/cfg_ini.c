@@ -15,8 +15,8 @@ struct ini {
 	struct cfg_builder *b;
 	const char *at, *end;
 	unsigned line;
-	bool is_line_done;   /* the last piece that was read ended its line */
-	bool is_indented;    /* the present line begins with a blank */
+	bool is_line_done;     /* the last piece that was read ended its line */
+	bool is_indented;      /* the present line begins with a blank */
 	struct cfg_node *last; /* what an indented line continues */
 	int code;
 };
@@ -62,7 +62,8 @@ static struct cfg_node *section_of(struct ini *r, const char *section)
 		if (!child)
 			child = cfg_add(r->b, map, section, len, CFG_MAP, r->line, &r->code);
 		if (child && child->kind != CFG_MAP) {
-			r->code = cfg_fail(r->b, r->line, -E_PARSE, "'%s' is a value, not a section", child->key);
+			r->code = cfg_fail(r->b, r->line, -E_PARSE, "'%s' is a value, not a section",
+					   child->key);
 			return NULL;
 		}
 		map = child;
@@ -113,7 +114,8 @@ static int on_value(void *user, const char *section, const char *name, const cha
 	map = section_of(r, section);
 	if (!map)
 		return 0;
-	if (r->is_indented && r->last && r->last->parent == map && strncmp(name, r->last->key, SECTION_MAX) == 0)
+	if (r->is_indented && r->last && r->last->parent == map &&
+	    strncmp(name, r->last->key, SECTION_MAX) == 0)
 		r->code = continue_value(r, value);
 	else
 		r->code = add_value(r, map, name, value);

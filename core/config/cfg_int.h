@@ -21,7 +21,8 @@ struct cfg_node *cfg_add(struct cfg_builder *b, struct cfg_node *parent, const c
 			 enum cfg_kind kind, unsigned line, int *code);
 
 /* Gives a scalar its text (copied). 0 or -ENOMEM. */
-int cfg_set_text(struct cfg_builder *b, struct cfg_node *node, enum cfg_scalar scalar, const char *text, size_t len);
+int cfg_set_text(struct cfg_builder *b, struct cfg_node *node, enum cfg_scalar scalar, const char *text,
+		 size_t len);
 
 /* The child of a map with this key, to be changed. */
 struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, size_t key_len);

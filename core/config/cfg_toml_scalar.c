@@ -407,7 +407,8 @@ static int read_decimal(struct toml *t, struct cfg_node *node)
 	} else {
 		is_zero_led = *p == '0';
 		digits = take_number(t, &p, 10, &code);
-		if (code == 0 && (digits == 0 || (is_zero_led && digits > 1) || !take_fraction(t, &p, &is_float, &code)))
+		if (code == 0 &&
+		    (digits == 0 || (is_zero_led && digits > 1) || !take_fraction(t, &p, &is_float, &code)))
 			return code ? code : toml_fail(t, "not a value");
 	}
 	if (code)
@@ -419,7 +420,8 @@ static int read_decimal(struct toml *t, struct cfg_node *node)
 	t->at = p;
 	if (!is_float && v == 0) /* -0 is 0 */
 		return cfg_set_text(t->b, node, CFG_INT, "0", 1);
-	return cfg_set_text(t->b, node, is_float ? CFG_FLOAT : CFG_INT, (const char *)t->text.data, t->text.len);
+	return cfg_set_text(t->b, node, is_float ? CFG_FLOAT : CFG_INT, (const char *)t->text.data,
+			    t->text.len);
 }
 
 static int read_word(struct toml *t, struct cfg_node *node, const char *word)

@@ -42,7 +42,8 @@ static int scalar_at(const struct cfg_node *node, const char *path, const char *
 
 #define FORM(scalar) (1u << (scalar))
 
-int cfg_str(const struct cfg_node *node, const char *path, const char *def, const char **value, struct err_text *err)
+int cfg_str(const struct cfg_node *node, const char *path, const char *def, const char **value,
+	    struct err_text *err)
 {
 	const struct cfg_node *n = NULL;
 	int code = scalar_at(node, path, "a string", FORM(CFG_PLAIN) | FORM(CFG_STRING), &n, err);
@@ -54,7 +55,8 @@ int cfg_str(const struct cfg_node *node, const char *path, const char *def, cons
 	return 0;
 }
 
-int cfg_u64(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *value, struct err_text *err)
+int cfg_u64(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *value,
+	    struct err_text *err)
 {
 	const struct cfg_node *n = NULL;
 	uint64_t v;
@@ -102,8 +104,8 @@ int cfg_bool(const struct cfg_node *node, const char *path, bool def, bool *valu
 }
 
 /* Sizes and durations may be bare numbers or texts with a unit. */
-static int with_unit(const struct cfg_node *node, const char *path, const char *what, uint64_t def, uint64_t *value,
-		     int (*parse)(const char *, uint64_t *), struct err_text *err)
+static int with_unit(const struct cfg_node *node, const char *path, const char *what, uint64_t def,
+		     uint64_t *value, int (*parse)(const char *, uint64_t *), struct err_text *err)
 {
 	const struct cfg_node *n = NULL;
 	uint64_t v;
@@ -119,12 +121,14 @@ static int with_unit(const struct cfg_node *node, const char *path, const char *
 	return 0;
 }
 
-int cfg_size(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *bytes, struct err_text *err)
+int cfg_size(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *bytes,
+	     struct err_text *err)
 {
 	return with_unit(node, path, "a size (such as 64M)", def, bytes, str_parse_size, err);
 }
 
-int cfg_duration(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *ms, struct err_text *err)
+int cfg_duration(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *ms,
+		 struct err_text *err)
 {
 	return with_unit(node, path, "a duration (such as 60s)", def, ms, str_parse_duration, err);
 }

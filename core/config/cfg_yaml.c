@@ -58,8 +58,8 @@ static int take_key(struct yaml *y, const yaml_event_t *event)
 	if (memchr(text, '\0', len))
 		return fail_at(y, event, -E_PARSE, "NUL in a key");
 	if (cfg_find(y->at, text, len))
-		return cfg_fail(y->b, (unsigned)event->start_mark.line + 1, -E_PARSE, "key '%.*s' is given twice",
-				(int)len, text);
+		return cfg_fail(y->b, (unsigned)event->start_mark.line + 1, -E_PARSE,
+				"key '%.*s' is given twice", (int)len, text);
 	memcpy(y->key, text, len);
 	y->key_len = len;
 	y->key_line = (unsigned)event->start_mark.line + 1;

@@ -33,7 +33,8 @@ static bool is_known(const struct schema_row *rows, const char *path, size_t len
 
 	*is_whole = false;
 	for (; rows->type != SCHEMA_T_END; rows++) {
-		if (strncmp(rows->path, path, len) != 0 || (rows->path[len] != '\0' && rows->path[len] != '.'))
+		if (strncmp(rows->path, path, len) != 0 ||
+		    (rows->path[len] != '\0' && rows->path[len] != '.'))
 			continue;
 		known = true;
 		/* A scalar row that got a map is found out when its value is read. */
@@ -60,10 +61,10 @@ static size_t words_below(const struct schema_row *rows, const char *prefix, cha
 	return count;
 }
 
-static int unknown_key(const struct schema_row *rows, const struct cfg_node *node, const char *prefix, bool strict,
-		       struct err_text *err)
+static int unknown_key(const struct schema_row *rows, const struct cfg_node *node, const char *prefix,
+		       bool strict, struct err_text *err)
 {
-	char (*words)[CFG_KEY_MAX + 1] = mem_calloc(WORDS_MAX, sizeof(*words));
+	char(*words)[CFG_KEY_MAX + 1] = mem_calloc(WORDS_MAX, sizeof(*words));
 	const char **list = mem_calloc(WORDS_MAX, sizeof(*list));
 	const char *near = NULL;
 	struct err_text text = {0};
@@ -73,7 +74,8 @@ static int unknown_key(const struct schema_row *rows, const struct cfg_node *nod
 		near = str_nearest(node->key, list, words_below(rows, prefix, words, list));
 	str_escape(shown, sizeof(shown), node->key, strlen(node->key));
 	err_set(&text, -E_CONFIG, "%s:%u: unknown key '%s%s%s'%s%s%s", node->file, node->line, prefix,
-		*prefix ? "." : "", shown, near ? " (did you mean '" : "", near ? near : "", near ? "'?)" : "");
+		*prefix ? "." : "", shown, near ? " (did you mean '" : "", near ? near : "",
+		near ? "'?)" : "");
 	mem_free(words);
 	mem_free(list);
 	if (!strict) {
@@ -83,14 +85,15 @@ static int unknown_key(const struct schema_row *rows, const struct cfg_node *nod
 	return err_set(err, -E_CONFIG, "%s", text.text);
 }
 
-static int check_map(const struct schema_row *rows, const struct cfg_node *map, const char *prefix, bool strict,
-		     struct err_text *err)
+static int check_map(const struct schema_row *rows, const struct cfg_node *map, const char *prefix,
+		     bool strict, struct err_text *err)
 {
 	char path[(CFG_KEY_MAX + 1) * 2];
 	bool is_whole;
 	int code;
 
-	cfg_each(map, child) {
+	cfg_each(map, child)
+	{
 		int len = str_fmt(path, sizeof(path), "%s%s%s", prefix, *prefix ? "." : "", child->key);
 
 		/* Longer than any row's path can be: certainly unknown. A dot inside a key is no path. */
@@ -108,14 +111,16 @@ static int check_map(const struct schema_row *rows, const struct cfg_node *map, 
 	return 0;
 }
 
-int schema_check_keys(const struct schema_row *rows, const struct cfg_node *node, bool strict, struct err_text *err)
+int schema_check_keys(const struct schema_row *rows, const struct cfg_node *node, bool strict,
+		      struct err_text *err)
 {
 	return check_map(rows, node, "", strict, err);
 }
 
 /* ---- values ---- */
 
-static int fill_str(const struct schema_row *row, const struct cfg_node *node, void *target, struct err_text *err)
+static int fill_str(const struct schema_row *row, const struct cfg_node *node, void *target,
+		    struct err_text *err)
 {
 	const char *value;
 	char **field = field_of(row, target);
@@ -134,12 +139,14 @@ static int out_of_range(const struct schema_row *row, const struct cfg_node *nod
 	const struct cfg_node *n = cfg_get(node, row->path);
 
 	if (row->max)
-		return cfg_error(n, err, "not within %lld and %lld", (long long)row->min, (long long)row->max);
+		return cfg_error(n, err, "not within %lld and %lld", (long long)row->min,
+				 (long long)row->max);
 	return cfg_error(n, err, "less than %lld", (long long)row->min);
 }
 
 static int fill_unsigned(const struct schema_row *row, const struct cfg_node *node, void *target,
-			 int (*get)(const struct cfg_node *, const char *, uint64_t, uint64_t *, struct err_text *),
+			 int (*get)(const struct cfg_node *, const char *, uint64_t, uint64_t *,
+				    struct err_text *),
 			 int (*parse)(const char *, uint64_t *), struct err_text *err)
 {
 	uint64_t def = 0, value;
@@ -157,7 +164,8 @@ static int fill_unsigned(const struct schema_row *row, const struct cfg_node *no
 	return 0;
 }
 
-static int fill_i64(const struct schema_row *row, const struct cfg_node *node, void *target, struct err_text *err)
+static int fill_i64(const struct schema_row *row, const struct cfg_node *node, void *target,
+		    struct err_text *err)
 {
 	int64_t def = 0, value;
 	int code;
@@ -173,7 +181,8 @@ static int fill_i64(const struct schema_row *row, const struct cfg_node *node, v
 	return 0;
 }
 
-static int fill_bool(const struct schema_row *row, const struct cfg_node *node, void *target, struct err_text *err)
+static int fill_bool(const struct schema_row *row, const struct cfg_node *node, void *target,
+		     struct err_text *err)
 {
 	bool def = false;
 
@@ -182,7 +191,8 @@ static int fill_bool(const struct schema_row *row, const struct cfg_node *node, 
 	return cfg_bool(node, row->path, def, field_of(row, target), err);
 }
 
-static int fill_choice(const struct schema_row *row, const struct cfg_node *node, void *target, struct err_text *err)
+static int fill_choice(const struct schema_row *row, const struct cfg_node *node, void *target,
+		       struct err_text *err)
 {
 	const char *value;
 	int code = cfg_str(node, row->path, row->def, &value, err);
@@ -198,7 +208,8 @@ static int fill_choice(const struct schema_row *row, const struct cfg_node *node
 	return cfg_error(cfg_get(node, row->path), err, "not one of the known words");
 }
 
-static int fill_row(const struct schema_row *row, const struct cfg_node *node, void *target, struct err_text *err)
+static int fill_row(const struct schema_row *row, const struct cfg_node *node, void *target,
+		    struct err_text *err)
 {
 	switch (row->type) {
 	case SCHEMA_T_STR:
@@ -223,7 +234,8 @@ static int fill_row(const struct schema_row *row, const struct cfg_node *node, v
 	}
 }
 
-static int check_presence(const struct schema_row *row, const struct cfg_node *node, bool strict, struct err_text *err)
+static int check_presence(const struct schema_row *row, const struct cfg_node *node, bool strict,
+			  struct err_text *err)
 {
 	const struct cfg_node *value = value_of(row, node);
 

@@ -168,8 +168,8 @@ out:
 	return code;
 }
 
-int ctl_call(const char *path, const char *request, int timeout_ms, int (*on_line)(void *ctx, yyjson_val *line),
-	     void *ctx, struct err_text *err)
+int ctl_call(const char *path, const char *request, int timeout_ms,
+	     int (*on_line)(void *ctx, yyjson_val *line), void *ctx, struct err_text *err)
 {
 	struct buf in = BUF_INIT(CTL_LINE_MAX);
 	uint64_t deadline_ms = clock_deadline(timeout_ms);

@@ -26,9 +26,9 @@
 #include "core/base/str.h"
 #include "core/ctl/ctl_int.h"
 
-#define BACKLOG	 64
-#define READ_MAX 4096 /* most requests are one small line: an idle client costs little */
-#define ACCEPTS_MAX 16 /* per wake-up, so that others get their turn */
+#define BACKLOG     64
+#define READ_MAX    4096 /* most requests are one small line: an idle client costs little */
+#define ACCEPTS_MAX 16   /* per wake-up, so that others get their turn */
 
 struct client {
 	struct ctl_server *server;
@@ -59,8 +59,9 @@ struct ctl_request {
 	yyjson_doc *doc;
 	void (*cancel)(struct ctl_request *req, void *ctx);
 	void *cancel_ctx;
-	struct loop_post cancel_post; /* tells the owner from the loop, never from inside one of its own calls */
-	bool is_held; /* the owner is being told: ctl_done() must leave the memory to that frame */
+	struct loop_post
+		cancel_post; /* tells the owner from the loop, never from inside one of its own calls */
+	bool is_held;        /* the owner is being told: ctl_done() must leave the memory to that frame */
 	bool is_done;
 };
 
@@ -351,8 +352,8 @@ static void on_listener(struct loop_io *io, uint32_t events)
 			continue;
 		if (fd < 0) {
 			if (errno != EAGAIN)
-				log_every(10000, LOG_LEVEL_ERR, "control socket %s: cannot accept: %s", server->path,
-					  err_str(errno));
+				log_every(10000, LOG_LEVEL_ERR, "control socket %s: cannot accept: %s",
+					  server->path, err_str(errno));
 			return;
 		}
 		code = ctl_server_adopt(server, fd, NULL, 0);
@@ -393,7 +394,8 @@ static int open_listener(struct ctl_server *server, struct err_text *err)
 	if (rc < 0 && errno == EADDRINUSE) {
 		if (is_served(&addr)) {
 			close(fd);
-			return err_set(err, -E_LOCKED, "cannot listen on %s: %s", server->path, err_str(E_LOCKED));
+			return err_set(err, -E_LOCKED, "cannot listen on %s: %s", server->path,
+				       err_str(E_LOCKED));
 		}
 		(void)unlink(server->path);
 		rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
@@ -407,7 +409,8 @@ static int open_listener(struct ctl_server *server, struct err_text *err)
 	return 0;
 }
 
-int ctl_server_new_bare(struct ctl_server **server, struct loop *loop, const struct ctl_command *commands, void *ctx)
+int ctl_server_new_bare(struct ctl_server **server, struct loop *loop, const struct ctl_command *commands,
+			void *ctx)
 {
 	struct ctl_server *s = mem_calloc(1, sizeof(*s));
 
@@ -423,8 +426,8 @@ int ctl_server_new_bare(struct ctl_server **server, struct loop *loop, const str
 	return 0;
 }
 
-int ctl_server_new(struct ctl_server **server, struct loop *loop, const char *path, const struct ctl_command *commands,
-		   void *ctx, struct err_text *err)
+int ctl_server_new(struct ctl_server **server, struct loop *loop, const char *path,
+		   const struct ctl_command *commands, void *ctx, struct err_text *err)
 {
 	struct ctl_server *s;
 	int code = ctl_server_new_bare(&s, loop, commands, ctx);
@@ -553,7 +556,8 @@ int ctl_progress(struct ctl_request *req, const char *text, uint64_t done, uint6
 	int code = -ENOMEM;
 
 	if (doc && yyjson_mut_obj_add_str(doc, inner, "text", text) &&
-	    yyjson_mut_obj_add_uint(doc, inner, "done", done) && yyjson_mut_obj_add_uint(doc, inner, "total", total) &&
+	    yyjson_mut_obj_add_uint(doc, inner, "done", done) &&
+	    yyjson_mut_obj_add_uint(doc, inner, "total", total) &&
 	    yyjson_mut_obj_add_val(doc, root, "progress", inner)) {
 		yyjson_mut_doc_set_root(doc, root);
 		code = ctl_send(req, doc);
@@ -611,7 +615,8 @@ void ctl_done(struct ctl_request *req, int exit_code, const char *error_format, 
 	}
 	yyjson_mut_doc_set_root(doc, root);
 	if (error[0] && exit_code)
-		(void)yyjson_mut_obj_add_str(doc, root, "error", error); /* without it the code still arrives */
+		(void)yyjson_mut_obj_add_str(doc, root, "error",
+					     error); /* without it the code still arrives */
 	ctl_done_doc(req, exit_code, doc);
 	yyjson_mut_doc_free(doc);
 }

@@ -25,7 +25,8 @@ static inline size_t check_tree(const struct cfg_node *node, unsigned depth)
 	must((node->kind == CFG_SCALAR) == (node->text != NULL));
 	if (node->text)
 		must(node->text[node->text_len] == '\0' && !node->first);
-	cfg_each(node, child) {
+	cfg_each(node, child)
+	{
 		must(child->parent == node);
 		must((child->key != NULL) == (node->kind == CFG_MAP));
 		if (child->key) {

@@ -38,7 +38,8 @@ static void put_value(struct buf *out, const struct cfg_node *node)
 		return;
 	}
 	put(out, node->kind == CFG_MAP ? "{" : "[");
-	cfg_each(node, child) {
+	cfg_each(node, child)
+	{
 		if (child != node->first)
 			put(out, ",");
 		if (child->key) {
@@ -57,7 +58,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!root)
 		return 0;
-	cfg_each(root, child) {
+	cfg_each(root, child)
+	{
 		put_string(&out, child->key, strlen(child->key));
 		put(&out, "=");
 		put_value(&out, child);

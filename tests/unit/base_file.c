@@ -146,7 +146,8 @@ static void check_atomic_faults(void **state)
 			} else if (code == 0) {
 				fail_msg("call %llu failed and nobody said so", (unsigned long long)n);
 			}
-			assert_true(holds(in("f"), code ? "old" : "new content") || holds(in("f"), "new content"));
+			assert_true(holds(in("f"), code ? "old" : "new content") ||
+				    holds(in("f"), "new content"));
 			assert_int_equal(entries(dir), 1);
 		}
 	}
@@ -308,9 +309,10 @@ static void check_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(check_paths), TEST(check_atomic), TEST(check_atomic_faults), TEST(check_short_transfers),
-		TEST(check_read_all), TEST(check_trees), TEST(check_clone), TEST(check_lock),
-		TEST(check_mount_question), TEST(check_no_memory),
+		TEST(check_paths),           TEST(check_atomic),   TEST(check_atomic_faults),
+		TEST(check_short_transfers), TEST(check_read_all), TEST(check_trees),
+		TEST(check_clone),           TEST(check_lock),     TEST(check_mount_question),
+		TEST(check_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,13 +22,13 @@
 #include "tests/unit/support/sys_test.h"
 
 /* Runs until the condition holds; fails the test after ten seconds. */
-#define RUN_UNTIL(loop, condition)                                                                                     \
-	do {                                                                                                           \
-		uint64_t run_until_end = clock_deadline(10000);                                                        \
-		while (!(condition)) {                                                                                 \
-			assert_true(clock_left_ms(run_until_end) > 0);                                                 \
-			loop_run_once((loop), 100);                                                                    \
-		}                                                                                                      \
+#define RUN_UNTIL(loop, condition)                                                                           \
+	do {                                                                                                 \
+		uint64_t run_until_end = clock_deadline(10000);                                              \
+		while (!(condition)) {                                                                       \
+			assert_true(clock_left_ms(run_until_end) > 0);                                       \
+			loop_run_once((loop), 100);                                                          \
+		}                                                                                            \
 	} while (0)
 
 /* ---- descriptors ---- */

@@ -204,7 +204,8 @@ static void check_errors(void **state)
 
 static void check_clock(void **state)
 {
-	static const uint64_t moments[] = {0, 951782400, 951868799, 1709164800, 4102444800, 1234567890, 253402300799};
+	static const uint64_t moments[] = {0,          951782400,  951868799,   1709164800,
+					   4102444800, 1234567890, 253402300799};
 	char text[CLOCK_ISO_MAX], want[80];
 	uint64_t seed = test_seed();
 
@@ -249,8 +250,10 @@ static void check_counters(void **state)
 	counter_max(&b, 7);
 	counter_max(&b, 3);
 	assert_int_equal(counters_print(&out), 0);
-	assert_string_equal(buf_str(&out), "# HELP t_total things\n# TYPE t_total counter\nt_total 5\nt_total{kind=\"x\"} 0\n"
-					   "# HELP t_now now\n# TYPE t_now gauge\nt_now 7\n");
+	assert_string_equal(
+		buf_str(&out),
+		"# HELP t_total things\n# TYPE t_total counter\nt_total 5\nt_total{kind=\"x\"} 0\n"
+		"# HELP t_now now\n# TYPE t_now gauge\nt_now 7\n");
 	assert_int_equal(counters_print(&small), -E_LIMIT);
 	assert_int_equal(small.len, 0);
 	counter_unregister(&b);
@@ -295,10 +298,10 @@ static void check_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_lines),	   cmocka_unit_test(check_daemon_form),
+		cmocka_unit_test(check_lines),     cmocka_unit_test(check_daemon_form),
 		cmocka_unit_test(check_full_pipe), cmocka_unit_test(check_file),
-		cmocka_unit_test(check_limit),	   cmocka_unit_test(check_levels),
-		cmocka_unit_test(check_errors),	   cmocka_unit_test(check_clock),
+		cmocka_unit_test(check_limit),     cmocka_unit_test(check_levels),
+		cmocka_unit_test(check_errors),    cmocka_unit_test(check_clock),
 		cmocka_unit_test(check_counters),  cmocka_unit_test(check_memory),
 	};
 

@@ -320,12 +320,9 @@ static void check_directories_and_links(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_synced_stays),
-		cmocka_unit_test(check_torn_sectors),
-		cmocka_unit_test(check_unsynced_appends),
-		cmocka_unit_test(check_atomic_replacement),
-		cmocka_unit_test(check_missing_sync_is_found),
-		cmocka_unit_test(check_failed_sync_loses),
+		cmocka_unit_test(check_synced_stays),          cmocka_unit_test(check_torn_sectors),
+		cmocka_unit_test(check_unsynced_appends),      cmocka_unit_test(check_atomic_replacement),
+		cmocka_unit_test(check_missing_sync_is_found), cmocka_unit_test(check_failed_sync_loses),
 		cmocka_unit_test(check_directories_and_links),
 	};
 

@@ -60,7 +60,8 @@ static void check_output(void **state)
 static void check_descriptors(void **state)
 {
 	struct spawn s = {0};
-	int a[2], b[2], leak = open("/dev/null", O_RDONLY), status; /* leak: without close-on-exec on purpose */
+	int a[2], b[2], leak = open("/dev/null", O_RDONLY),
+			status; /* leak: without close-on-exec on purpose */
 	char *text;
 
 	(void)state;
@@ -78,7 +79,8 @@ static void check_descriptors(void **state)
 	{
 		char script[200];
 
-		snprintf(script, sizeof(script), "cat <&%d; cat <&%d; ls /proc/self/fd | wc -l; readlink /proc/$$/fd/0", b[0], a[0]);
+		snprintf(script, sizeof(script),
+			 "cat <&%d; cat <&%d; ls /proc/self/fd | wc -l; readlink /proc/$$/fd/0", b[0], a[0]);
 		text = output_of(&s, script, &status);
 	}
 	/* 0, 1, 2, the two, and the directory that ls reads; stdin, which was not listed, is /dev/null. */
@@ -99,7 +101,9 @@ static void check_environment(void **state)
 	(void)state;
 	str_copy(dir, sizeof(dir), test_dir_new());
 	s.cwd = dir;
-	text = output_of(&s, "echo $NAME; pwd; umask; test $(ps -o sid= -p $$ 2>/dev/null || cut -d' ' -f6 /proc/$$/stat) -eq $$ && echo session",
+	text = output_of(&s,
+			 "echo $NAME; pwd; umask; test $(ps -o sid= -p $$ 2>/dev/null || cut -d' ' -f6 "
+			 "/proc/$$/stat) -eq $$ && echo session",
 			 &status);
 	snprintf(want, sizeof(want), "value\n%s\n0027\nsession\n", dir);
 	assert_string_equal(text, want);
@@ -150,7 +154,9 @@ static void check_failures(void **state)
 	s.argv = sh;
 	s.cwd = "/nonexistent";
 	assert_int_equal(spawn_start(&s, &child, &err), -ENOENT);
-	assert_string_equal(err.text, "cannot run /bin/sh: cannot change to directory /nonexistent: no such file or directory");
+	assert_string_equal(
+		err.text,
+		"cannot run /bin/sh: cannot change to directory /nonexistent: no such file or directory");
 	s.cwd = NULL;
 	s.fds[0] = (struct spawn_fd){.child_fd = 5, .parent_fd = 999};
 	s.fd_count = 1;
@@ -189,7 +195,8 @@ static void check_deadline(void **state)
 		bool is_over;
 
 		snprintf(path, sizeof(path), "/proc/%u/stat", (unsigned)pid);
-		is_over = file_read_all(path, 4096, &text, NULL) != 0 || strstr(text, ") Z") || strstr(text, ") X");
+		is_over = file_read_all(path, 4096, &text, NULL) != 0 || strstr(text, ") Z") ||
+			  strstr(text, ") X");
 		mem_free(text);
 		if (is_over)
 			break;
@@ -202,7 +209,10 @@ static void check_deadline(void **state)
 /* More output than the buffer takes does not stop the program. */
 static void check_bounded_output(void **state)
 {
-	const char *argv[] = {"/bin/sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; i=$((i+1)); done; echo E >&2", NULL};
+	const char *argv[] = {"/bin/sh", "-c",
+			      "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; "
+			      "i=$((i+1)); done; echo E >&2",
+			      NULL};
 	struct buf out = BUF_INIT(1000), err_out = BUF_INIT(1000);
 	struct spawn s = {.argv = argv};
 	int status;
@@ -233,9 +243,9 @@ static void check_find(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_output),	     cmocka_unit_test(check_descriptors),
-		cmocka_unit_test(check_environment), cmocka_unit_test(check_reset),
-		cmocka_unit_test(check_failures),    cmocka_unit_test(check_deadline),
+		cmocka_unit_test(check_output),         cmocka_unit_test(check_descriptors),
+		cmocka_unit_test(check_environment),    cmocka_unit_test(check_reset),
+		cmocka_unit_test(check_failures),       cmocka_unit_test(check_deadline),
 		cmocka_unit_test(check_bounded_output), cmocka_unit_test(check_find),
 	};
 

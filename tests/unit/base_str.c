@@ -80,9 +80,17 @@ static void check_sizes(void **state)
 	static const struct {
 		const char *text;
 		uint64_t bytes;
-	} good[] = {{"0", 0},		 {"123", 123},		     {"5b", 5},		      {"64k", 65536},
-		    {"64K", 65536},	 {"64KB", 65536},	     {"64KiB", 65536},	      {"4M", 4194304},
-		    {"2g", 2147483648u}, {"1T", 1099511627776u},     {"15e", 15ull << 60}};
+	} good[] = {{"0", 0},
+		    {"123", 123},
+		    {"5b", 5},
+		    {"64k", 65536},
+		    {"64K", 65536},
+		    {"64KB", 65536},
+		    {"64KiB", 65536},
+		    {"4M", 4194304},
+		    {"2g", 2147483648u},
+		    {"1T", 1099511627776u},
+		    {"15e", 15ull << 60}};
 	static const char *const bad[] = {"", "k", "64ib", "64 k", "64kx", "1.5G", "-1", "64kk"};
 	uint64_t v;
 
@@ -101,8 +109,8 @@ static void check_durations(void **state)
 	static const struct {
 		const char *text;
 		uint64_t ms;
-	} good[] = {{"0", 0},	     {"5", 5000},	 {"250ms", 250},      {"5s", 5000},
-		    {"10m", 600000}, {"1h", 3600000},	 {"2d", 172800000},   {"1h30m", 5400000},
+	} good[] = {{"0", 0},        {"5", 5000},      {"250ms", 250},    {"5s", 5000},
+		    {"10m", 600000}, {"1h", 3600000},  {"2d", 172800000}, {"1h30m", 5400000},
 		    {"1m5s", 65000}, {"1s500ms", 1500}};
 	static const char *const bad[] = {"", "s", "5 s", "5x", "30m1h", "1m1m", "1h5", "-1s", "5sm"};
 	uint64_t v;
@@ -163,7 +171,8 @@ static void check_nearest(void **state)
 
 static void check_utf8_and_escape(void **state)
 {
-	static const char *const bad[] = {"\x80", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3"};
+	static const char *const bad[] = {"\x80",         "\xc0\x80",         "\xe0\x80\x80",
+					  "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xc3"};
 	char text[32];
 
 	(void)state;
@@ -214,11 +223,16 @@ static void check_hex(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_copy),	     cmocka_unit_test(check_fields),
-		cmocka_unit_test(check_numbers),     cmocka_unit_test(check_sizes),
-		cmocka_unit_test(check_durations),   cmocka_unit_test(check_bools),
-		cmocka_unit_test(check_for_people),  cmocka_unit_test(check_nearest),
-		cmocka_unit_test(check_utf8_and_escape), cmocka_unit_test(check_hex),
+		cmocka_unit_test(check_copy),
+		cmocka_unit_test(check_fields),
+		cmocka_unit_test(check_numbers),
+		cmocka_unit_test(check_sizes),
+		cmocka_unit_test(check_durations),
+		cmocka_unit_test(check_bools),
+		cmocka_unit_test(check_for_people),
+		cmocka_unit_test(check_nearest),
+		cmocka_unit_test(check_utf8_and_escape),
+		cmocka_unit_test(check_hex),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,11 +26,13 @@ static void show(struct buf *out, const struct cfg_node *n)
 
 	if (n->kind == CFG_SCALAR) {
 		assert_int_equal(buf_append_fmt(out, "%c\"%s\"", letters[n->scalar],
-						str_escape(text, sizeof(text), n->text, n->text_len)), 0);
+						str_escape(text, sizeof(text), n->text, n->text_len)),
+				 0);
 		return;
 	}
 	assert_int_equal(buf_append_str(out, n->kind == CFG_MAP ? "{" : "["), 0);
-	cfg_each(n, child) {
+	cfg_each(n, child)
+	{
 		if (child != n->first)
 			assert_int_equal(buf_append_byte(out, ','), 0);
 		if (child->key)
@@ -55,15 +57,22 @@ static void check_valid(void **state)
 		{"a = 3.14\nb = 5e+22\nc = -2E-2\nd = inf\ne = -nan\nf = 1_0.0_1",
 		 "{a:f\"3.14\",b:f\"5e+22\",c:f\"-2E-2\",d:f\"inf\",e:f\"-nan\",f:f\"10.01\"}"},
 		{"a = true\nb = false", "{a:b\"true\",b:b\"false\"}"},
-		{"a = 1979-05-27T07:32:00Z\nb = 1979-05-27 07:32:00.5-07:00\nc = 2000-02-29\nd = 07:32:00 # x",
-		 "{a:d\"1979-05-27T07:32:00Z\",b:d\"1979-05-27 07:32:00.5-07:00\",c:d\"2000-02-29\",d:d\"07:32:00\"}"},
-		{"a = \"x\\t\\u00e9\\U0001F600\\\\\"\nb = 'C:\\x'", "{a:s\"x\\t\xc3\xa9\xf0\x9f\x98\x80\\\\\",b:s\"C:\\\\x\"}"},
-		{"a = \"\"\"\nl1\nl2\"\"\"\nb = '''\r\nx''y'''\nc = \"\"\"a\\  \n\n  b\"\"\"\nd = \"\"\"\"q\"\"\"\"\"",
+		{"a = 1979-05-27T07:32:00Z\nb = 1979-05-27 07:32:00.5-07:00\nc = 2000-02-29\nd = 07:32:00 # "
+		 "x",
+		 "{a:d\"1979-05-27T07:32:00Z\",b:d\"1979-05-27 "
+		 "07:32:00.5-07:00\",c:d\"2000-02-29\",d:d\"07:32:00\"}"},
+		{"a = \"x\\t\\u00e9\\U0001F600\\\\\"\nb = 'C:\\x'",
+		 "{a:s\"x\\t\xc3\xa9\xf0\x9f\x98\x80\\\\\",b:s\"C:\\\\x\"}"},
+		{"a = \"\"\"\nl1\nl2\"\"\"\nb = '''\r\nx''y'''\nc = \"\"\"a\\  \n\n  b\"\"\"\nd = "
+		 "\"\"\"\"q\"\"\"\"\"",
 		 "{a:s\"l1\\nl2\",b:s\"x''y\",c:s\"ab\",d:s\"\\\"q\\\"\\\"\"}"},
-		{"a = [1, [\"x\", 2.0], # c\n {b = 1, c.d = 2}, ]", "{a:[i\"1\",[s\"x\",f\"2.0\"],{b:i\"1\",c:{d:i\"2\"}}]}"},
-		{"a.b.c = 1\na.b.d = 2\na.\"x y\" = 3\n3.14 = 'pi'", "{a:{b:{c:i\"1\",d:i\"2\"},x y:i\"3\"},3:{14:s\"pi\"}}"},
+		{"a = [1, [\"x\", 2.0], # c\n {b = 1, c.d = 2}, ]",
+		 "{a:[i\"1\",[s\"x\",f\"2.0\"],{b:i\"1\",c:{d:i\"2\"}}]}"},
+		{"a.b.c = 1\na.b.d = 2\na.\"x y\" = 3\n3.14 = 'pi'",
+		 "{a:{b:{c:i\"1\",d:i\"2\"},x y:i\"3\"},3:{14:s\"pi\"}}"},
 		{"[a.b.c]\nx = 1\n[a]\ny = 2\n[ a . 'q' ]\n", "{a:{b:{c:{x:i\"1\"}},y:i\"2\",q:{}}}"},
-		{"[[g]]\n[[g.b]]\nn = 1\n[[g.b]]\n[g.b.s]\nz = 1\n[[g]]\n", "{g:[{b:[{n:i\"1\"},{s:{z:i\"1\"}}]},{}]}"},
+		{"[[g]]\n[[g.b]]\nn = 1\n[[g.b]]\n[g.b.s]\nz = 1\n[[g]]\n",
+		 "{g:[{b:[{n:i\"1\"},{s:{z:i\"1\"}}]},{}]}"},
 		{"[fruit]\napple.color = 1\napple.taste.sweet = true\n[fruit.apple.texture]\nsmooth = true",
 		 "{fruit:{apple:{color:i\"1\",taste:{sweet:b\"true\"},texture:{smooth:b\"true\"}}}}"},
 	};
@@ -89,23 +98,57 @@ static void check_invalid(void **state)
 		unsigned line;
 		const char *text;
 	} cases[] = {
-		{1, "a"},			 {1, "a = "},			 {1, "= 1"},
-		{1, "a = 1 b = 2"},		 {2, "a = 1\na = 2"},		 {1, "a = 01"},
-		{1, "a = 1__0"},		 {1, "a = _1"},			 {1, "a = 1_"},
-		{1, "a = .5"},			 {1, "a = 1."},			 {1, "a = 1.e5"},
-		{1, "a = 0x"},			 {1, "a = -0x1"},		 {1, "a = 0X1"},
-		{1, "a = 9223372036854775808"},	 {1, "a = tru"},		 {1, "a = truex"},
-		{1, "a = \"x"},			 {2, "\na = \"x\ny\""},		 {1, "a = \"\\q\""},
-		{1, "a = \"\\ud800\""},		 {1, "a = \"\\u12\""},		 {1, "a = \"\x01\""},
-		{3, "a = '''x\n\n"},		 {1, "a = \"\"\"\"\"\"\"\"\""},	 {1, "\"\"\"k\"\"\" = 1"},
-		{1, "a = 2021-02-29"},		 {1, "a = 24:00:00"},		 {1, "a = 2021-13-01T00:00:00Z"},
-		{2, "a = [1\n, 2"},		 {1, "a = [1 2]"},		 {1, "a = {b = 1,}"},
-		{1, "a = {b = 1\n}"},		 {1, "a = {b = 1, b = 2}"},	 {2, "[a]\n[a]"},
-		{2, "a = {}\n[a.b]"},		 {2, "a = []\n[[a]]"},		 {2, "a.b = 1\n[a]"},
-		{4, "[a.b.c]\nz = 9\n[a]\nb.c.t = 9"}, {2, "[[a]]\n[a]"},	 {2, "[a]\n[[a]]"},
-		{2, "a = {b = {c = 1}}\na.b.d = 1"}, {1, "[a"},			 {1, "[]"},
-		{1, "[[a]"},			 {1, "[ [a]]"},			 {1, "a = 1 # \x01"},
-		{1, "a = \"\xff\""},		 {1, "a\rb = 1"},		 {2, "[fruit]\n[[fruit.apple]] x"},
+		{1, "a"},
+		{1, "a = "},
+		{1, "= 1"},
+		{1, "a = 1 b = 2"},
+		{2, "a = 1\na = 2"},
+		{1, "a = 01"},
+		{1, "a = 1__0"},
+		{1, "a = _1"},
+		{1, "a = 1_"},
+		{1, "a = .5"},
+		{1, "a = 1."},
+		{1, "a = 1.e5"},
+		{1, "a = 0x"},
+		{1, "a = -0x1"},
+		{1, "a = 0X1"},
+		{1, "a = 9223372036854775808"},
+		{1, "a = tru"},
+		{1, "a = truex"},
+		{1, "a = \"x"},
+		{2, "\na = \"x\ny\""},
+		{1, "a = \"\\q\""},
+		{1, "a = \"\\ud800\""},
+		{1, "a = \"\\u12\""},
+		{1, "a = \"\x01\""},
+		{3, "a = '''x\n\n"},
+		{1, "a = \"\"\"\"\"\"\"\"\""},
+		{1, "\"\"\"k\"\"\" = 1"},
+		{1, "a = 2021-02-29"},
+		{1, "a = 24:00:00"},
+		{1, "a = 2021-13-01T00:00:00Z"},
+		{2, "a = [1\n, 2"},
+		{1, "a = [1 2]"},
+		{1, "a = {b = 1,}"},
+		{1, "a = {b = 1\n}"},
+		{1, "a = {b = 1, b = 2}"},
+		{2, "[a]\n[a]"},
+		{2, "a = {}\n[a.b]"},
+		{2, "a = []\n[[a]]"},
+		{2, "a.b = 1\n[a]"},
+		{4, "[a.b.c]\nz = 9\n[a]\nb.c.t = 9"},
+		{2, "[[a]]\n[a]"},
+		{2, "[a]\n[[a]]"},
+		{2, "a = {b = {c = 1}}\na.b.d = 1"},
+		{1, "[a"},
+		{1, "[]"},
+		{1, "[[a]"},
+		{1, "[ [a]]"},
+		{1, "a = 1 # \x01"},
+		{1, "a = \"\xff\""},
+		{1, "a\rb = 1"},
+		{2, "[fruit]\n[[fruit.apple]] x"},
 	};
 
 	(void)state;
@@ -147,7 +190,8 @@ static void check_bounds(void **state)
 		mem_free(text);
 	}
 	for (size_t i = 0; i < 2; i++) {
-		char *many = repeat("1,", i ? CFG_CHILDREN_MAX + 1 : CFG_CHILDREN_MAX), *text = mem_fmt("k = [%s]", many);
+		char *many = repeat("1,", i ? CFG_CHILDREN_MAX + 1 : CFG_CHILDREN_MAX),
+		     *text = mem_fmt("k = [%s]", many);
 
 		assert_int_equal(cfg_parse(CFG_TOML, "t", text, strlen(text), &root, &err), i ? -E_LIMIT : 0);
 		cfg_free(root);
@@ -255,8 +299,8 @@ static void check_node_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_valid),	     cmocka_unit_test(check_invalid),
-		cmocka_unit_test(check_bounds),	     cmocka_unit_test(check_no_memory),
+		cmocka_unit_test(check_valid),          cmocka_unit_test(check_invalid),
+		cmocka_unit_test(check_bounds),         cmocka_unit_test(check_no_memory),
 		cmocka_unit_test(check_upstream_cases), cmocka_unit_test(check_node_files),
 	};
 

@@ -48,8 +48,9 @@ static void assert_value(const struct cfg_node *root, const char *path, const ch
 
 static void check_ini(void **state)
 {
-	struct cfg_node *root = parse(CFG_INI, "top = 1\n; comment\n[a.b]\nkey = some value ; comment\nlong = one\n  two\n"
-					       "[c]\n  key: x\n[a.b]\nmore=\r\n");
+	struct cfg_node *root =
+		parse(CFG_INI, "top = 1\n; comment\n[a.b]\nkey = some value ; comment\nlong = one\n  two\n"
+			       "[c]\n  key: x\n[a.b]\nmore=\r\n");
 	char *wide, *text;
 
 	(void)state;
@@ -66,8 +67,8 @@ static void check_ini(void **state)
 	assert_refused(CFG_INI, "[x\na = 2\n", -E_PARSE, "t:1: neither [section] nor key = value");
 	assert_refused(CFG_INI, "a = 1\n[a]\nb = 1\n", -E_PARSE, "t:3: 'a' is a value, not a section");
 	assert_refused(CFG_INI, "[a..b]\nb = 1\n", -E_PARSE, "t:2: empty part in a section name");
-	assert_refused(CFG_INI, "[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nb = 1\n", -E_LIMIT,
-		       "t:2: section name too long");
+	assert_refused(CFG_INI, "[aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\nb = 1\n",
+		       -E_LIMIT, "t:2: section name too long");
 	/* Lines longer than any buffer of the library are whole. */
 	wide = mem_alloc(20001);
 	memset(wide, 'w', 20000);
@@ -84,9 +85,10 @@ static void check_ini(void **state)
 
 static void check_yaml(void **state)
 {
-	struct cfg_node *root = parse(CFG_YAML, "---\nexec: zdb --a\n  --b\n\n  --c\n# comment\nafter:\n- x\n- 'y'\n"
-						"test: sh -c '[ \"$(x 2>&1)\" = \"\" ]'\noneshot: true\nenv: {A: 1, B: \"2\"}\n"
-						"script: |\n  one\n  two\nsignal:\n  stop: sigint\nlog: ~\r\nempty:");
+	struct cfg_node *root = parse(
+		CFG_YAML, "---\nexec: zdb --a\n  --b\n\n  --c\n# comment\nafter:\n- x\n- 'y'\n"
+			  "test: sh -c '[ \"$(x 2>&1)\" = \"\" ]'\noneshot: true\nenv: {A: 1, B: \"2\"}\n"
+			  "script: |\n  one\n  two\nsignal:\n  stop: sigint\nlog: ~\r\nempty:");
 
 	(void)state;
 	assert_value(root, "exec", "zdb --a --b\n--c");
@@ -115,7 +117,8 @@ static void check_yaml(void **state)
 	assert_refused(CFG_YAML, "a: 1\n---\nb: 1\n", -E_PARSE, "t:2: more than one document");
 	assert_refused(CFG_YAML, "? [a]\n: 1\n", -E_PARSE, "t:1: a key that is not a scalar");
 	assert_refused(CFG_YAML, "a: [1, 2\n", -E_PARSE, "t:2: did not find expected ',' or ']'");
-	assert_refused(CFG_YAML, "a:\n\tb: 1\n", -E_PARSE, "t:2: found character that cannot start any token");
+	assert_refused(CFG_YAML, "a:\n\tb: 1\n", -E_PARSE,
+		       "t:2: found character that cannot start any token");
 }
 
 static void check_yaml_depth(void **state)
@@ -131,8 +134,9 @@ static void check_yaml_depth(void **state)
 
 static void check_values(void **state)
 {
-	struct cfg_node *root = parse(CFG_TOML, "s = 'text'\nn = 42\nneg = -1\nb = true\nsize = '64M'\nbare = 4096\n"
-						"t = '1m30s'\nf = 1.5\nnul = \"a\\u0000b\"\n'x.y' = 1\n[m]\nl = [[1, 2]]\n");
+	struct cfg_node *root =
+		parse(CFG_TOML, "s = 'text'\nn = 42\nneg = -1\nb = true\nsize = '64M'\nbare = 4096\n"
+				"t = '1m30s'\nf = 1.5\nnul = \"a\\u0000b\"\n'x.y' = 1\n[m]\nl = [[1, 2]]\n");
 	struct err_text err = {""};
 	const char *s;
 	uint64_t u;
@@ -180,7 +184,8 @@ static void check_values(void **state)
 
 static void check_equal(void **state)
 {
-	struct cfg_node *a = parse(CFG_YAML, "x: 1\ny: [a, b]\n"), *b = parse(CFG_YAML, "\n\ny:\n- a\n- b\nx: 1\n"),
+	struct cfg_node *a = parse(CFG_YAML, "x: 1\ny: [a, b]\n"),
+			*b = parse(CFG_YAML, "\n\ny:\n- a\n- b\nx: 1\n"),
 			*c = parse(CFG_YAML, "x: 1\ny: [b, a]\n");
 
 	(void)state;
@@ -222,8 +227,9 @@ static const struct schema_row rows[] = {
 
 static void check_schema(void **state)
 {
-	struct cfg_node *root = parse(CFG_TOML, "root = '/x'\nport = 1\nrpo = '5s'\nlevel = 5\nverbose = false\n"
-						"kind = 'Upstream'\nlogin.password = 'pw'\n[meta.anything]\ngoes = 1\n");
+	struct cfg_node *root =
+		parse(CFG_TOML, "root = '/x'\nport = 1\nrpo = '5s'\nlevel = 5\nverbose = false\n"
+				"kind = 'Upstream'\nlogin.password = 'pw'\n[meta.anything]\ngoes = 1\n");
 	struct conf c = {0};
 	struct err_text err = {""};
 
@@ -251,7 +257,8 @@ static void check_schema_errors(void **state)
 		{"port = 1\n", "t: key 'root' is missing"},
 		{"root = '/x'\nrooot = 1\n", "t:2: unknown key 'rooot' (did you mean 'root'?)"},
 		{"root = '/x'\nzzzzzz = 1\n", "t:2: unknown key 'zzzzzz'"},
-		{"root = '/x'\n[login]\npasword = 's3cret'\n", "t:3: unknown key 'login.pasword' (did you mean 'password'?)"},
+		{"root = '/x'\n[login]\npasword = 's3cret'\n",
+		 "t:3: unknown key 'login.pasword' (did you mean 'password'?)"},
 		{"root = '/x'\nlogin = 1\n", "t:2: login: not a table"},
 		{"root = '/x'\nport = 0\n", "t:2: port: not within 1 and 65535"},
 		{"root = '/x'\nport = 70000\n", "t:2: port: not within 1 and 65535"},
@@ -335,11 +342,11 @@ static void check_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_ini),		cmocka_unit_test(check_yaml),
-		cmocka_unit_test(check_yaml_depth),	cmocka_unit_test(check_values),
-		cmocka_unit_test(check_equal),		cmocka_unit_test(check_schema),
-		cmocka_unit_test(check_schema_errors),	cmocka_unit_test(check_schema_lenient),
-		cmocka_unit_test(check_no_memory),	cmocka_unit_test(check_load),
+		cmocka_unit_test(check_ini),           cmocka_unit_test(check_yaml),
+		cmocka_unit_test(check_yaml_depth),    cmocka_unit_test(check_values),
+		cmocka_unit_test(check_equal),         cmocka_unit_test(check_schema),
+		cmocka_unit_test(check_schema_errors), cmocka_unit_test(check_schema_lenient),
+		cmocka_unit_test(check_no_memory),     cmocka_unit_test(check_load),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

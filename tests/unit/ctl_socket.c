@@ -23,13 +23,13 @@
 #include "core/ctl/ctl.h"
 #include "tests/unit/support/sys_test.h"
 
-#define RUN_UNTIL(condition)                                                                                           \
-	do {                                                                                                           \
-		uint64_t run_until_end = clock_deadline(10000);                                                        \
-		while (!(condition)) {                                                                                 \
-			assert_true(clock_left_ms(run_until_end) > 0);                                                 \
-			loop_run_once(&G.loop, 50);                                                                    \
-		}                                                                                                      \
+#define RUN_UNTIL(condition)                                                                                 \
+	do {                                                                                                 \
+		uint64_t run_until_end = clock_deadline(10000);                                              \
+		while (!(condition)) {                                                                       \
+			assert_true(clock_left_ms(run_until_end) > 0);                                       \
+			loop_run_once(&G.loop, 50);                                                          \
+		}                                                                                            \
 	} while (0)
 
 static struct {
@@ -178,7 +178,9 @@ static void check_calls(void **state)
 	call_start(&call, "{\"cmd\":\"echo\",\"text\":\"h\\u00e9 \\\"x\\\"\",\"n\":7,\"b\":false}", 5000);
 	call_end(&call);
 	assert_int_equal(call.result, 0);
-	assert_string_equal(call.seen, "{\"text\":\"h\xc3\xa9 \\\"x\\\"\",\"n\":7,\"b\":false,\"done\":true,\"code\":0}\n");
+	assert_string_equal(
+		call.seen,
+		"{\"text\":\"h\xc3\xa9 \\\"x\\\"\",\"n\":7,\"b\":false,\"done\":true,\"code\":0}\n");
 	call_start(&call, "{\"cmd\":\"steps\"}", 5000);
 	call_end(&call);
 	assert_int_equal(call.result, 4);
@@ -274,14 +276,16 @@ static int raw_read(int fd, int lines, char *dst, size_t size)
 
 static void check_pipelined_and_split(void **state)
 {
-	static const char text[] = "{\"cmd\":\"echo\",\"n\":1}\n{\"cmd\":\"echo\",\"n\":2}\n\n{\"cmd\":\"echo\",\"n\":3}\n";
+	static const char text[] =
+		"{\"cmd\":\"echo\",\"n\":1}\n{\"cmd\":\"echo\",\"n\":2}\n\n{\"cmd\":\"echo\",\"n\":3}\n";
 	char got[2000];
 	int fd = raw_connect();
 
 	(void)state;
 	raw_send(fd, text, strlen(text));
 	assert_int_equal(raw_read(fd, 3, got, sizeof(got)), 3);
-	assert_true(strstr(got, "\"n\":1") < strstr(got, "\"n\":2") && strstr(got, "\"n\":2") < strstr(got, "\"n\":3"));
+	assert_true(strstr(got, "\"n\":1") < strstr(got, "\"n\":2") &&
+		    strstr(got, "\"n\":2") < strstr(got, "\"n\":3"));
 	for (size_t i = 0; i < strlen(text); i++)
 		raw_send(fd, text + i, 1);
 	assert_int_equal(raw_read(fd, 3, got, sizeof(got)), 3);
@@ -299,7 +303,8 @@ static void check_pipelined_and_split(void **state)
 
 static void check_bad_input(void **state)
 {
-	static const char *const bad[] = {"x\n", "[]\n", "{\"cmd\":5}\n", "{}\n", "{\"cmd\":\"echo\"\n", "\"cmd\"\n", "\xff\xfe\n"};
+	static const char *const bad[] = {
+		"x\n", "[]\n", "{\"cmd\":5}\n", "{}\n", "{\"cmd\":\"echo\"\n", "\"cmd\"\n", "\xff\xfe\n"};
 	char got[2000], *wide;
 	int fd = raw_connect();
 

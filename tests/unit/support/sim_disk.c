@@ -78,8 +78,10 @@ static int add_inode(const struct stat *st)
 		D->inodes[old].is_stale = true;
 	D->inodes = sim_grow(D->inodes, D->inode_count, &D->inode_cap, sizeof(*D->inodes));
 	n = &D->inodes[D->inode_count];
-	*n = (struct sim_inode){
-		.dev = st->st_dev, .ino = st->st_ino, .is_dir = S_ISDIR(st->st_mode), .mode = st->st_mode & 07777};
+	*n = (struct sim_inode){.dev = st->st_dev,
+				.ino = st->st_ino,
+				.is_dir = S_ISDIR(st->st_mode),
+				.mode = st->st_mode & 07777};
 	return (int)D->inode_count++;
 }
 
@@ -124,7 +126,8 @@ static int scan_one(void *ctx, const char *name, unsigned char type)
 		}
 	}
 	D->entries = sim_grow(D->entries, D->entry_count, &D->entry_cap, sizeof(*D->entries));
-	D->entries[D->entry_count++] = (struct sim_entry){.dir = s->dir, .inode = inode, .name = copy_text(name)};
+	D->entries[D->entry_count++] =
+		(struct sim_entry){.dir = s->dir, .inode = inode, .name = copy_text(name)};
 	return 0;
 }
 
@@ -512,7 +515,8 @@ struct sim_disk *sim_disk_begin(const char *root)
 	if (D)
 		give_up("record two disks at once:", root);
 	D = calloc(1, sizeof(*D));
-	if (!D || stat(root, &st) < 0 || snprintf(D->root, sizeof(D->root), "%s", root) >= (int)sizeof(D->root))
+	if (!D || stat(root, &st) < 0 ||
+	    snprintf(D->root, sizeof(D->root), "%s", root) >= (int)sizeof(D->root))
 		give_up("record", root);
 	D->lower = sys;
 	pthread_mutex_init(&D->lock, NULL);

@@ -30,16 +30,16 @@ struct sim_entry {
 };
 
 enum sim_op_kind {
-	SIM_OP_WRITE,	  /* inode, off, len, data */
-	SIM_OP_SIZE,	  /* inode, len = the new size */
-	SIM_OP_EXTEND,	  /* inode, len = at least this size (fallocate) */
-	SIM_OP_SYNC,	  /* inode; of a directory: its names */
+	SIM_OP_WRITE,     /* inode, off, len, data */
+	SIM_OP_SIZE,      /* inode, len = the new size */
+	SIM_OP_EXTEND,    /* inode, len = at least this size (fallocate) */
+	SIM_OP_SYNC,      /* inode; of a directory: its names */
 	SIM_OP_SYNC_FAIL, /* inode */
 	SIM_OP_SYNC_ALL,
-	SIM_OP_LINK,	  /* dir, name -> inode */
-	SIM_OP_UNLINK,	  /* dir, name, inode */
-	SIM_OP_RENAME,	  /* dir, name -> dir2, name2; inode */
-	SIM_OP_EXCHANGE,  /* dir, name (inode) <-> dir2, name2 (inode2) */
+	SIM_OP_LINK,     /* dir, name -> inode */
+	SIM_OP_UNLINK,   /* dir, name, inode */
+	SIM_OP_RENAME,   /* dir, name -> dir2, name2; inode */
+	SIM_OP_EXCHANGE, /* dir, name (inode) <-> dir2, name2 (inode2) */
 };
 
 struct sim_op {
@@ -54,7 +54,8 @@ struct sim_disk {
 	const struct sys_ops *lower;
 	char root[4096];
 	int root_inode;
-	pthread_mutex_t lock; /* everything below; held across each real call, so that the order is the real one */
+	pthread_mutex_t
+		lock; /* everything below; held across each real call, so that the order is the real one */
 	struct sim_inode *inodes;
 	size_t inode_count, inode_cap;
 	struct sim_entry *entries; /* names when recording began */

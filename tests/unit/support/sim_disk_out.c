@@ -27,7 +27,7 @@ struct state {
 	uint64_t random;
 	bool *is_durable;      /* per call */
 	struct content *files; /* per inode */
-	size_t *prefix_left;   /* SIM_PREFIX: per inode, how many calls that are not durable still get through */
+	size_t *prefix_left; /* SIM_PREFIX: per inode, how many calls that are not durable still get through */
 	size_t names_left;
 	struct sim_entry *entries;
 	size_t entry_count, entry_cap;
@@ -330,7 +330,8 @@ static void state_release(struct state *s)
 	free(s->entries);
 }
 
-void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy policy, uint64_t seed, const char *out)
+void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy policy, uint64_t seed,
+			  const char *out)
 {
 	struct state s = {.disk = disk, .policy = policy, .random = seed};
 
@@ -385,8 +386,8 @@ static const char *name_of(const struct sim_disk *d, int inode, uint64_t before)
 
 char *sim_disk_describe(struct sim_disk *disk, uint64_t call, char *dst, size_t size)
 {
-	static const char *const verbs[] = {"write", "set size", "extend", "sync", "failed sync",
-					    "sync all", "link", "unlink", "rename", "exchange"};
+	static const char *const verbs[] = {"write",    "set size", "extend", "sync",   "failed sync",
+					    "sync all", "link",     "unlink", "rename", "exchange"};
 	const struct sim_op *op;
 	const char *name;
 

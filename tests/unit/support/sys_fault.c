@@ -19,7 +19,7 @@
 struct armed {
 	uint64_t at; /* number of the call, counted from sys_fault_begin(); 0 = none */
 	bool is_sticky;
-	int error;	  /* 0 = a short transfer of `len` */
+	int error; /* 0 = a short transfer of `len` */
 	size_t len;
 };
 
@@ -292,7 +292,8 @@ static int f_rename(const char *from, const char *to)
 
 static int f_renameat2(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags)
 {
-	return fails(SYS_CALL_RENAME, to, -1) ? -1 : F.lower->renameat2(from_dirfd, from, to_dirfd, to, flags);
+	return fails(SYS_CALL_RENAME, to, -1) ? -1
+					      : F.lower->renameat2(from_dirfd, from, to_dirfd, to, flags);
 }
 
 static int f_link(const char *from, const char *to)
