@@ -78,13 +78,15 @@ IN_CHILD static void child_fail(int fd, enum stage stage)
 
 IN_CHILD static void child_signals(void)
 {
-	struct sigaction dfl;
+	/*
+	 * By system call: libc refuses its own signals, and a parent built with another libc may have left them
+	 * ignored (glibc's posix_spawn does). All zero is the kernel's "default action"; its struct is not libc's.
+	 */
+	static const unsigned char dfl[64];
 	sigset_t none;
 
-	memset(&dfl, 0, sizeof(dfl));
-	dfl.sa_handler = SIG_DFL;
 	for (int signo = 1; signo < _NSIG; signo++)
-		(void)sigaction(signo, &dfl, NULL); /* fails for KILL, STOP and libc's own */
+		(void)syscall(SYS_rt_sigaction, signo, dfl, NULL, (_NSIG - 1) / 8); /* fails for KILL and STOP */
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
