@@ -361,8 +361,14 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 	int64_t size = file_size(ns, DATA_FILE, last), index = file_size(ns, INDEX_FILE, last);
 	bool named = index > (int64_t)IDX_HEADER || need > (int64_t)DAT_HEADER;
 	char path[ZDB_PATH_MAX];
+	uint8_t stamp[8];
 
 	if (size >= need && (size > (int64_t)DAT_HEADER || !named))
+		return 0;
+	/* Only we wrote since the marker: then the index may be ahead of a log whose first records were lost. */
+	if (size >= need && m->state == MARK_OPEN &&
+	    any_read(ns, DATA_FILE, last, stamp, sizeof(stamp), DAT_STAMP_AT) == (ssize_t)sizeof(stamp) &&
+	    get_u64le(stamp) == m->stamp)
 		return 0;
 	if (!named && (size == -ENOENT || size < (int64_t)DAT_HEADER))
 		return ns->eng->read_only ? -ENOENT : data_header_make(ns, last, m);
@@ -535,6 +541,8 @@ static int load_replay(struct zdb_ns *ns, const struct mark *m, char *why, size_
 		rc = replay_run(&p);
 	if (rc == 0 && !counted)
 		rc = seq_count(ns);
+	if (rc == 0 && ns->recovery.log_records == 0)
+		rc = find_prev_data(ns); /* the last record lies before the marker */
 	return rc;
 }
 
