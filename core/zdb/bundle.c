@@ -10,10 +10,10 @@
 
 #include "core/zdb/zdb_int.h"
 
-struct patch { /* bytes that differ from what the file says now */
+struct patch {              /* bytes that differ from what the file says now */
 	uint32_t file, off; /* off: of the bytes */
-	uint32_t order;	    /* later patches of the same place win */
-	uint8_t size;	    /* 1: flags only; IDX_RECORD: the record without its key */
+	uint32_t order;     /* later patches of the same place win */
+	uint8_t size;       /* 1: flags only; IDX_RECORD: the record without its key */
 	uint8_t bytes[IDX_RECORD];
 };
 
@@ -95,7 +95,8 @@ static void finish(struct owned *o)
 	for (uint32_t i = 0; i < o->b.extents_count; i++) {
 		struct zdb_extent *e = &o->extents[i], *last = n > 0 ? &o->extents[n - 1] : NULL;
 
-		if (last != NULL && last->file == e->file && (uint64_t)last->offset + last->length >= e->offset) {
+		if (last != NULL && last->file == e->file &&
+		    (uint64_t)last->offset + last->length >= e->offset) {
 			uint64_t end = (uint64_t)e->offset + e->length;
 
 			if (end > (uint64_t)last->offset + last->length)
@@ -139,7 +140,8 @@ int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out)
 		size = index_size(ns, n);
 		rc = size < 0 ? (int)size : add_extent(o, n, 0, (uint32_t)size);
 		for (uint32_t i = 0; rc == 0 && i < ns->rewritten_count; i++)
-			rc = add_extent(o, ns->rewritten[i].file, ns->rewritten[i].offset, ns->rewritten[i].length);
+			rc = add_extent(o, ns->rewritten[i].file, ns->rewritten[i].offset,
+					ns->rewritten[i].length);
 		finish(o);
 		if (rc == 0)
 			*out = &o->b;
@@ -260,7 +262,8 @@ static int derive_seq(struct owned *o, uint8_t *buf)
 /* ---- user mode: a record of i<=N was flagged when N closed iff a record of d<=N superseded it */
 
 /* `seen`: the last record of each key in this segment, a table of index offsets. */
-static int seen_find(struct zdb_ns *ns, struct table *t, uint32_t n, const uint8_t *key, size_t klen, struct entry **e)
+static int seen_find(struct zdb_ns *ns, struct table *t, uint32_t n, const uint8_t *key, size_t klen,
+		     struct entry **e)
 {
 	uint8_t found[ZDB_KEY_MAX + 1];
 	uint32_t slot = UINT32_MAX;
@@ -281,7 +284,8 @@ static int seen_find(struct zdb_ns *ns, struct table *t, uint32_t n, const uint8
 }
 
 /* The record of a key that lived when segment n began; -ENOENT none in the index. */
-static int older_record(struct zdb_ns *ns, uint32_t n, const uint8_t *key, size_t klen, uint8_t *buf, struct place *at)
+static int older_record(struct zdb_ns *ns, uint32_t n, const uint8_t *key, size_t klen, uint8_t *buf,
+			struct place *at)
 {
 	struct idx_stream s;
 	struct idx_rec r;
@@ -317,8 +321,8 @@ static int flag_older(struct owned *o, struct place at)
 	return rc != 0 ? rc : add_patch(o, at, 1, &flag);
 }
 
-static int derive_user_record(struct owned *o, struct table *seen, const struct dat_rec *d, const uint8_t *key,
-			      uint32_t *index_off, uint8_t *buf)
+static int derive_user_record(struct owned *o, struct table *seen, const struct dat_rec *d,
+			      const uint8_t *key, uint32_t *index_off, uint8_t *buf)
 {
 	struct zdb_ns *ns = o->b.ns;
 	uint32_t n = o->b.segment;
@@ -474,7 +478,8 @@ static void patch_over(const struct owned *o, uint32_t file, uint32_t off, uint8
 	}
 }
 
-int zdb_bundle_read(const struct zdb_bundle *bundle, int (*sink)(void *ctx, const void *bytes, size_t size), void *ctx)
+int zdb_bundle_read(const struct zdb_bundle *bundle, int (*sink)(void *ctx, const void *bytes, size_t size),
+		    void *ctx)
 {
 	const struct owned *o = (const struct owned *)bundle;
 	uint8_t *buf = mem_alloc(SCRATCH_SIZE);

@@ -19,10 +19,11 @@
 static uint32_t crc_table(uint32_t crc, const uint8_t *p, size_t n)
 {
 	/* Four bits at a time: 16 entries, made from the polynomial by the compiler's own arithmetic. */
-#define STEP1(x) (((x) >> 1) ^ (((x) & 1) ? 0x82F63B78u : 0))
-#define NIB(x)	 STEP1(STEP1(STEP1(STEP1((uint32_t)(x)))))
-	static const uint32_t nibble[16] = {NIB(0), NIB(1), NIB(2),  NIB(3),  NIB(4),  NIB(5),	NIB(6),	 NIB(7),
-					    NIB(8), NIB(9), NIB(10), NIB(11), NIB(12), NIB(13), NIB(14), NIB(15)};
+#define STEP1(x) (((x) >> 1) ^ (((x)&1) ? 0x82F63B78u : 0))
+#define NIB(x)   STEP1(STEP1(STEP1(STEP1((uint32_t)(x)))))
+	static const uint32_t nibble[16] = {NIB(0),  NIB(1),  NIB(2),  NIB(3), NIB(4),  NIB(5),
+					    NIB(6),  NIB(7),  NIB(8),  NIB(9), NIB(10), NIB(11),
+					    NIB(12), NIB(13), NIB(14), NIB(15)};
 	while (n-- > 0) {
 		crc ^= *p++;
 		crc = (crc >> 4) ^ nibble[crc & 15];

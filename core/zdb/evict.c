@@ -39,8 +39,8 @@ static struct proof_memo *memo_find(const struct zdb_proof *p)
 	for (unsigned i = 0; i < PROOF_MEMOS; i++) {
 		struct proof_memo *m = &p->ns->memos[i];
 
-		if (m->used && m->number == p->number && m->kind == (uint8_t)p->kind && m->inode == p->inode &&
-		    m->size == p->size && m->mtime_ns == p->mtime_ns)
+		if (m->used && m->number == p->number && m->kind == (uint8_t)p->kind &&
+		    m->inode == p->inode && m->size == p->size && m->mtime_ns == p->mtime_ns)
 			return m;
 	}
 	return NULL;

@@ -384,7 +384,8 @@ int tail_flush(struct zdb_ns *ns, struct tail *t)
 		return 0;
 	rc = tail_write(ns, t, &iov, 1, n);
 	if (rc != 0)
-		ns->write_error = -EIO; /* answers were given for these bytes, or their log is already written */
+		ns->write_error =
+			-EIO; /* answers were given for these bytes, or their log is already written */
 	return rc;
 }
 

@@ -9,20 +9,20 @@
 #include "core/base/endian.h"
 #include "core/zdb/zdb.h"
 
-#define IDX_HEADER	29u
-#define DAT_HEADER	28u
-#define IDX_RECORD	34u /* plus key */
-#define DAT_RECORD	18u /* plus key and payload */
-#define SEQ_RECORD	(IDX_RECORD + ZDB_SEQ_KEY_SIZE)
-#define IDX_FLAGS_AT	13u /* offset of the flags in an index record */
-#define DAT_STAMP_AT	16u /* offset of the stamp (`opened`) in a data header */
-#define DESC_HEADER	15u
-#define DESC_MAX	(DESC_HEADER + 255u + 255u)
-#define MARK_SIZE	44u
-#define SUMS_SIZE	60u
-#define FLAG_DELETED	1u
-#define FLAG_TRUNCATED	2u /* data records only: payload dropped by a compaction */
-#define SECTOR		512u
+#define IDX_HEADER     29u
+#define DAT_HEADER     28u
+#define IDX_RECORD     34u /* plus key */
+#define DAT_RECORD     18u /* plus key and payload */
+#define SEQ_RECORD     (IDX_RECORD + ZDB_SEQ_KEY_SIZE)
+#define IDX_FLAGS_AT   13u /* offset of the flags in an index record */
+#define DAT_STAMP_AT   16u /* offset of the stamp (`opened`) in a data header */
+#define DESC_HEADER    15u
+#define DESC_MAX       (DESC_HEADER + 255u + 255u)
+#define MARK_SIZE      44u
+#define SUMS_SIZE      60u
+#define FLAG_DELETED   1u
+#define FLAG_TRUNCATED 2u /* data records only: payload dropped by a compaction */
+#define SECTOR         512u
 
 /* An index record without its key. */
 struct idx_rec {

@@ -15,8 +15,8 @@
 struct foreign {
 	struct zdb_ns *ns;
 	uint8_t *index_buf, *log_buf;
-	uint32_t log_end;	/* of the log after the walk */
-	uint32_t tail;		/* first log record behind the last one that the index names */
+	uint32_t log_end; /* of the log after the walk */
+	uint32_t tail;    /* first log record behind the last one that the index names */
 };
 
 /* Whether the data record at r->off of the active segment is the one that an index record names; payload included. */
@@ -140,7 +140,8 @@ static int walk_log(struct foreign *x)
 	ns->recovery.log_bytes = s.off - DAT_HEADER;
 	log_close(&s);
 	if (x->tail > x->log_end)
-		x->tail = x->log_end; /* the last named record is not whole: nothing behind it was walked as a record */
+		x->tail =
+			x->log_end; /* the last named record is not whole: nothing behind it was walked as a record */
 	return rc;
 }
 
@@ -188,7 +189,8 @@ static int older_version(struct foreign *x, const struct idx_rec *from, const ui
 		struct place p = {cur.parent_file, cur.parent_off};
 		int rc = index_read(x->ns, p, r, found);
 
-		if (rc == -ENOENT || (rc == 0 && (r->klen != from->klen || memcmp(found, key, from->klen) != 0)))
+		if (rc == -ENOENT ||
+		    (rc == 0 && (r->klen != from->klen || memcmp(found, key, from->klen) != 0)))
 			return -ENOENT;
 		if (rc != 0)
 			return rc;
@@ -324,7 +326,8 @@ static int check_index(struct foreign *x)
 int foreign_run(struct zdb_ns *ns, char *why, size_t why_size)
 {
 	struct foreign x = {.ns = ns, .index_buf = mem_alloc(CHUNK_SIZE), .log_buf = mem_alloc(CHUNK_SIZE)};
-	struct replay p = {.ns = ns, .strict = false, .file = ns->data.number, .why = why, .why_size = why_size};
+	struct replay p = {
+		.ns = ns, .strict = false, .file = ns->data.number, .why = why, .why_size = why_size};
 	int rc = x.index_buf == NULL || x.log_buf == NULL ? -ENOMEM : 0;
 
 	ns->recovery.foreign = true;
@@ -344,9 +347,9 @@ int foreign_run(struct zdb_ns *ns, char *why, size_t why_size)
 		rc = replay_run(&p);
 	if (rc == 0 && ns->mode == ZDB_SEQ)
 		rc = seq_count(ns);
-	ns->recovery.unclean = ns->recovery.data_cut_bytes + ns->recovery.index_cut_bytes + ns->recovery.gaps +
-				       ns->recovery.index_appended + ns->recovery.index_restored +
-				       ns->recovery.index_lost !=
+	ns->recovery.unclean = ns->recovery.data_cut_bytes + ns->recovery.index_cut_bytes +
+				       ns->recovery.gaps + ns->recovery.index_appended +
+				       ns->recovery.index_restored + ns->recovery.index_lost !=
 			       0;
 	mem_free(x.index_buf);
 	mem_free(x.log_buf);

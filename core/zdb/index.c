@@ -35,7 +35,10 @@ int bases_set(struct zdb_ns *ns, uint32_t file, uint64_t base)
 
 int seq_place(const struct zdb_ns *ns, uint64_t id, struct place *at)
 {
-	uint32_t lo = 0, hi = ns->index.number; /* the last file with base <= id: an empty file shares its successor's */
+	uint32_t
+		lo = 0,
+		hi = ns->index
+			     .number; /* the last file with base <= id: an empty file shares its successor's */
 
 	if (id >= ns->next_id)
 		return -ENOENT;
@@ -91,7 +94,8 @@ int index_read(struct zdb_ns *ns, struct place at, struct idx_rec *r, uint8_t *k
 	if (n < (ssize_t)IDX_RECORD)
 		return -ENOENT;
 	idx_decode(r, b);
-	if (r->klen == 0 || n < (ssize_t)IDX_RECORD + r->klen || (ns->mode == ZDB_SEQ && r->klen != ZDB_SEQ_KEY_SIZE))
+	if (r->klen == 0 || n < (ssize_t)IDX_RECORD + r->klen ||
+	    (ns->mode == ZDB_SEQ && r->klen != ZDB_SEQ_KEY_SIZE))
 		return -ENOENT;
 	memcpy(key, b + IDX_RECORD, r->klen);
 	index_overlay(ns, at, r);
@@ -115,7 +119,8 @@ static int find_seq(struct zdb_ns *ns, const void *key, size_t klen, struct plac
 	return 0;
 }
 
-int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at, struct idx_rec *r, struct entry **e)
+int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at, struct idx_rec *r,
+	       struct entry **e)
 {
 	uint8_t found[ZDB_KEY_MAX + 1];
 	uint32_t tag, slot = UINT32_MAX;
@@ -148,14 +153,15 @@ int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at
 
 int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t *off)
 {
-	uint8_t head[IDX_RECORD];
-	struct iovec iov[2] = {{head, sizeof(head)}, {(void *)(uintptr_t)key, r->klen}};
+	uint8_t b[IDX_RECORD + ZDB_KEY_MAX];
+	struct iovec iov = {b, IDX_RECORD + r->klen};
 	int rc;
 
 	r->prev = ns->prev_index;
-	idx_encode(head, r);
+	idx_encode(b, r);
+	memcpy(b + IDX_RECORD, key, r->klen);
 	*off = ns->index.size;
-	rc = tail_append(ns, &ns->index, iov, 2, IDX_RECORD + r->klen);
+	rc = tail_append(ns, &ns->index, &iov, 1, IDX_RECORD + r->klen);
 	if (rc != 0)
 		return rc;
 	ns->prev_index = *off;
@@ -232,7 +238,8 @@ static void rewrite_note(struct zdb_ns *ns, struct place at, uint32_t offset, ui
 
 void rewrite_flag(struct zdb_ns *ns, struct place at, uint32_t size)
 {
-	struct pend_item it = {.file = at.file, .off = at.off, .whole = false, .rec = {.flags = FLAG_DELETED}};
+	struct pend_item it = {
+		.file = at.file, .off = at.off, .whole = false, .rec = {.flags = FLAG_DELETED}};
 
 	pend_put(&ns->pend, &it);
 	if (ns->mode == ZDB_SEQ)
@@ -336,7 +343,9 @@ void stream_close(struct idx_stream *s)
 /* Makes `size` bytes at s->off available; returns how many there are. */
 static ssize_t stream_fill(struct idx_stream *s, uint32_t size)
 {
-	uint32_t have = s->off >= s->buf_off && s->off < s->buf_off + s->buf_len ? s->buf_off + s->buf_len - s->off : 0;
+	uint32_t have = s->off >= s->buf_off && s->off < s->buf_off + s->buf_len
+				? s->buf_off + s->buf_len - s->off
+				: 0;
 	ssize_t n;
 
 	if (have >= size)

@@ -117,9 +117,13 @@ static bool all_data_from(const struct found *f, uint32_t first, uint32_t last)
 
 /* --------------------------------------------------------------------------------------------------------- keys --- */
 
-int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at, struct place *stale)
+int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at,
+	      struct place *stale)
 {
-	struct entry e = {.tag = key_tag(ns->eng, key, r->klen), .file = at.file, .index_off = at.off, .data_off = r->off};
+	struct entry e = {.tag = key_tag(ns->eng, key, r->klen),
+			  .file = at.file,
+			  .index_off = at.off,
+			  .data_off = r->off};
 	struct entry *old = NULL;
 	struct idx_rec was;
 	struct place place;
@@ -354,7 +358,8 @@ static int data_header_make(struct zdb_ns *ns, uint32_t number, const struct mar
  * The active data file must be there, and as long as the marker says.  When it is not, the owner is asked for it once.
  * It is made new only if nothing names a record in it.
  */
-static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark *m, char *why, size_t why_size)
+static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark *m, char *why,
+			     size_t why_size)
 {
 	const struct zdb_events *ev = &ns->eng->ev;
 	int64_t need = m->state != 0 && m->file == last ? m->offset : DAT_HEADER;
@@ -379,12 +384,15 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 			return 0;
 	}
 	if (size < 0)
-		return say(why, why_size, -EIO, "active data file d%u is missing and the index names records in it", last);
-	return say(why, why_size, -EIO, "active data file d%u has %lld bytes, but more were written", last, (long long)size);
+		return say(why, why_size, -EIO,
+			   "active data file d%u is missing and the index names records in it", last);
+	return say(why, why_size, -EIO, "active data file d%u has %lld bytes, but more were written", last,
+		   (long long)size);
 }
 
 /* Makes the set of files regular.  *rebuild: the first index file that has to be made again from the log, or -1. */
-static int regular_files(struct zdb_ns *ns, struct found *f, uint32_t *last, int64_t *rebuild, char *why, size_t why_size)
+static int regular_files(struct zdb_ns *ns, struct found *f, uint32_t *last, int64_t *rebuild, char *why,
+			 size_t why_size)
 {
 	int64_t gap;
 	int rc;
@@ -398,7 +406,8 @@ static int regular_files(struct zdb_ns *ns, struct found *f, uint32_t *last, int
 	if (gap >= 0) {
 		if (!all_data_from(f, (uint32_t)gap, *last))
 			return say(why, why_size, -EIO,
-				   "index file i%lld is missing and not all data files from d%lld on are here to make it again",
+				   "index file i%lld is missing and not all data files from d%lld on are "
+				   "here to make it again",
 				   (long long)gap, (long long)gap);
 		if (ns->eng->read_only)
 			return say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
@@ -421,22 +430,24 @@ static bool same_stamp(struct zdb_ns *ns, const struct mark *m)
 {
 	uint8_t b[8];
 
-	return ns_pread(ns, ns->data.f, b, sizeof(b), DAT_STAMP_AT) == (ssize_t)sizeof(b) && get_u64le(b) == m->stamp;
+	return ns_pread(ns, ns->data.f, b, sizeof(b), DAT_STAMP_AT) == (ssize_t)sizeof(b) &&
+	       get_u64le(b) == m->stamp;
 }
 
 static int recovery_case(struct zdb_ns *ns, const struct mark *m)
 {
 	struct stat st;
 
-	if (m->state == 0 && ns->data.number == 0 && ns->data.size == DAT_HEADER && ns->index.size == IDX_HEADER)
+	if (m->state == 0 && ns->data.number == 0 && ns->data.size == DAT_HEADER &&
+	    ns->index.size == IDX_HEADER)
 		return 1; /* a new namespace */
 	if (m->state == 0 || m->file > ns->data.number)
 		return 3;
 	if (m->state == MARK_CLEAN) {
 		uint64_t mtime;
 
-		if (m->file != ns->data.number || m->offset != ns->data.size || m->index_size != ns->index.size ||
-		    sys->fstat(ns->index.f->fd, &st) != 0)
+		if (m->file != ns->data.number || m->offset != ns->data.size ||
+		    m->index_size != ns->index.size || sys->fstat(ns->index.f->fd, &st) != 0)
 			return 3;
 		mtime = (uint64_t)st.st_mtim.tv_sec * 1000000000u + (uint64_t)st.st_mtim.tv_nsec;
 		return mtime == m->index_mtime_ns ? 1 : 3;
@@ -470,13 +481,15 @@ static int find_prev_data(struct zdb_ns *ns)
 	if (ns->data.size <= DAT_HEADER)
 		return 0;
 	if (ns->index.size > IDX_HEADER && index_read(ns, at, &r, key) == 0) {
-		if (ns->mode == ZDB_SEQ && (r.flags & FLAG_DELETED) != 0) { /* a copy: the update itself is newer */
+		if (ns->mode == ZDB_SEQ &&
+		    (r.flags & FLAG_DELETED) != 0) { /* a copy: the update itself is newer */
 			struct place in;
 
 			if (seq_place(ns, get_u64le(key), &in) == 0)
 				(void)index_read(ns, in, &r, key);
 		}
-		if (idx_data_file(ns, &r, at.file) == ns->data.number && r.off >= DAT_HEADER && r.off < ns->data.size)
+		if (idx_data_file(ns, &r, at.file) == ns->data.number && r.off >= DAT_HEADER &&
+		    r.off < ns->data.size)
 			off = r.off;
 	}
 	buf = mem_alloc(CHUNK_SIZE);
@@ -567,7 +580,7 @@ static int load_settle(struct zdb_ns *ns, const struct mark *m)
 
 	if (ns->recovery.foreign && sys->syncfs(ns->index.f->fd) != 0)
 		return -EIO; /* somebody else's writes, in any number of files */
-	ns->synced = 0; /* the log itself may only be in memory yet */
+	ns->synced = 0;      /* the log itself may only be in memory yet */
 	rc = sync_everything(ns);
 	if (rc != 0)
 		return rc;
@@ -578,7 +591,7 @@ static int load_settle(struct zdb_ns *ns, const struct mark *m)
 		rc = file_path(ns, DATA_FILE, n, "", path);
 		fd = rc == 0 ? sys->open(path, O_WRONLY, 0) : -1;
 		if (fd < 0)
-			continue; /* evicted */
+			continue;                                        /* evicted */
 		(void)sys->pwrite(fd, zero, sizeof(zero), DAT_STAMP_AT); /* tidiness: see rotate.c */
 		sys->close(fd);
 	}
@@ -607,7 +620,8 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	memset(&ns->recovery, 0, sizeof(ns->recovery));
 	rc = find_files(ns, &f);
 	if (rc == 0 && f.legacy)
-		rc = say(why, why_size, -EINVAL, "unsupported database: zdb-index-00000 of an early version is here");
+		rc = say(why, why_size, -EINVAL,
+			 "unsupported database: zdb-index-00000 of an early version is here");
 	else if (rc != 0)
 		(void)say(why, why_size, rc, "cannot list its files");
 	if (rc == 0 && f.index_last < 0 && f.data_last < 0) {

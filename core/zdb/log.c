@@ -40,7 +40,8 @@ void log_close(struct log_stream *s)
 /* Makes up to `size` bytes at off available: how many there are, *bytes pointing at them. */
 static ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_t **bytes)
 {
-	uint32_t have = off >= s->buf_off && off < s->buf_off + s->buf_len ? s->buf_off + s->buf_len - off : 0;
+	uint32_t have =
+		off >= s->buf_off && off < s->buf_off + s->buf_len ? s->buf_off + s->buf_len - off : 0;
 	ssize_t n;
 
 	if (have < size && off + have < s->end) {

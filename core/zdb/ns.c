@@ -179,7 +179,8 @@ int desc_load(struct zdb_ns *ns)
 
 static bool name_allowed(const char *name, size_t len)
 {
-	if (len == 0 || len > ZDB_NAME_MAX || memchr(name, '/', len) != NULL || memchr(name, '\0', len) != NULL)
+	if (len == 0 || len > ZDB_NAME_MAX || memchr(name, '/', len) != NULL ||
+	    memchr(name, '\0', len) != NULL)
 		return false;
 	if ((len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.'))
 		return false;
@@ -188,7 +189,8 @@ static bool name_allowed(const char *name, size_t len)
 
 static int dirs_make(struct zdb_ns *ns)
 {
-	int rc = file_mkdir_p(ns->data_dir, 0700); /* the index directory last: it is what makes the namespace exist */
+	int rc = file_mkdir_p(ns->data_dir,
+			      0700); /* the index directory last: it is what makes the namespace exist */
 
 	return rc != 0 ? rc : file_mkdir_p(ns->index_dir, 0700);
 }
@@ -224,7 +226,8 @@ int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns *
 	if (rc == 0)
 		rc = slot_put(eng, ns);
 	if (rc != 0) {
-		(void)file_rm_tree(ns->index_dir); /* nothing half-made stays; what cannot be removed is an empty namespace */
+		(void)file_rm_tree(
+			ns->index_dir); /* nothing half-made stays; what cannot be removed is an empty namespace */
 		(void)file_rm_tree(ns->data_dir);
 		ns->alive = false;
 		zdb_ns_unref(ns);
@@ -526,8 +529,9 @@ void zdb_ns_info(const struct zdb_ns *ns, struct zdb_ns_info *info)
 				     .data_io_error_last = ns->data_error_last,
 				     .pending_rewrites = ns->pend.used + ns->frozen.used,
 				     .unsynced_bytes = ns->data.size - ns->synced,
-				     .memory_bytes = ns->table.memory + ns->bases_cap * sizeof(*ns->bases) +
-						     (ns->pend.size + ns->frozen.size) * sizeof(struct pend_item)};
+				     .memory_bytes =
+					     ns->table.memory + ns->bases_cap * sizeof(*ns->bases) +
+					     (ns->pend.size + ns->frozen.size) * sizeof(struct pend_item)};
 	info->index_size += ns->mode == ZDB_SEQ ? ns->entries * ZDB_SEQ_KEY_SIZE : ns->key_bytes;
 	for (const struct missing *m = ns->missing; m != NULL; m = m->next)
 		for (const struct zdb_waiter *w = m->waiters; w != NULL; w = w->next)

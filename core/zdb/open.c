@@ -8,9 +8,9 @@
 #include "core/base/file.h"
 #include "core/zdb/zdb_int.h"
 
-#define FDS_DEFAULT	128u
-#define MISSING_MS	60000u
-#define NAMESPACES_MAX	65536u
+#define FDS_DEFAULT    128u
+#define MISSING_MS     60000u
+#define NAMESPACES_MAX 65536u
 
 /* ------------------------------------------------------------------------------------------------ roots and locks --- */
 
@@ -56,7 +56,8 @@ static int open_roots(struct zdb *eng, char *why, size_t size)
 	if (rc != 0)
 		return say(why, size, rc, "cannot create %s or %s", eng->index_root, eng->data_root);
 	if (same_dir(eng->index_root, eng->data_root))
-		return say(why, size, -EINVAL, "index and data must be different directories: %s", eng->index_root);
+		return say(why, size, -EINVAL, "index and data must be different directories: %s",
+			   eng->index_root);
 	if (eng->read_only)
 		return 0;
 	rc = lock_root(eng->index_root, &eng->lock_fd[0]);
@@ -104,8 +105,9 @@ static int load_one(struct zdb *eng, const char *name, char *why, size_t size)
 	} else {
 		rc = desc_load(ns);
 		if (rc != 0)
-			(void)say(why, size, rc, rc == -EINVAL ? "its descriptor is damaged or of an unsupported version" :
-								 "cannot read or make its descriptor");
+			(void)say(why, size, rc,
+				  rc == -EINVAL ? "its descriptor is damaged or of an unsupported version"
+						: "cannot read or make its descriptor");
 	}
 	if (rc == 0)
 		rc = ns_load(ns, why, size);
@@ -179,7 +181,8 @@ static int check_options(struct zdb *eng, const struct zdb_options *o, char *why
 	if (eng->opt.datasize == 0)
 		eng->opt.datasize = ZDB_DATASIZE_DEFAULT;
 	if (eng->opt.datasize < ZDB_DATASIZE_MIN || eng->opt.datasize > ZDB_DATASIZE_MAX)
-		return say(why, size, -EINVAL, "datasize must be %u to %u", ZDB_DATASIZE_MIN, ZDB_DATASIZE_MAX);
+		return say(why, size, -EINVAL, "datasize must be %u to %u", ZDB_DATASIZE_MIN,
+			   ZDB_DATASIZE_MAX);
 	if (o->mode != ZDB_USER && o->mode != ZDB_SEQ && o->mode != ZDB_MIXED)
 		return say(why, size, -EINVAL, "unknown mode");
 	if (eng->opt.prealloc_max == 0)

@@ -82,7 +82,8 @@ void pend_put(struct pend *p, const struct pend_item *item)
 
 static int pend_order(const void *a, const void *b)
 {
-	const struct pend_item *x = *(const struct pend_item *const *)a, *y = *(const struct pend_item *const *)b;
+	const struct pend_item *x = *(const struct pend_item *const *)a,
+			       *y = *(const struct pend_item *const *)b;
 
 	if (x->file != y->file)
 		return x->file < y->file ? -1 : 1;

@@ -11,8 +11,8 @@
 
 struct pend_item {
 	uint32_t file;
-	uint32_t off;	/* of the index record; 0 = free slot */
-	bool whole;	/* rec counts, else only "flag it deleted" */
+	uint32_t off; /* of the index record; 0 = free slot */
+	bool whole;   /* rec counts, else only "flag it deleted" */
 	struct idx_rec rec;
 };
 

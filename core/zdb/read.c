@@ -219,7 +219,8 @@ struct want {
 
 static int head_check(const struct dat_rec *r, const uint8_t *key, const struct want *w)
 {
-	if (r->klen != w->klen || memcmp(key, w->key, w->klen) != 0 || r->flags != 0 || r->len > ZDB_PAYLOAD_MAX)
+	if (r->klen != w->klen || memcmp(key, w->key, w->klen) != 0 || r->flags != 0 ||
+	    r->len > ZDB_PAYLOAD_MAX)
 		return -EBADMSG;
 	if (w->exact && (r->len != w->len || r->crc != w->crc))
 		return -EBADMSG;
@@ -230,7 +231,8 @@ static int head_check(const struct dat_rec *r, const uint8_t *key, const struct 
  * Reads the record at (f, off).  Payloads that fit the scratch buffer come back verified in rd->data; for bigger ones rd
  * keeps the file.  -EBADMSG: another record is there; -EIO.
  */
-static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w, struct zdb_read *rd)
+static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
+		       struct zdb_read *rd)
 {
 	uint8_t *b = ns->eng->scratch;
 	size_t head = DAT_RECORD + w->klen, size = head + (w->exact ? w->len : FIRST_READ);
@@ -274,7 +276,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 }
 
 int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
-		      struct zdb_read *rd, struct zdb_waiter *w)
+	       struct zdb_read *rd, struct zdb_waiter *w)
 {
 	struct want want = {key, klen, true, r->len, r->crc};
 	struct zdb_fd *f;
@@ -292,7 +294,8 @@ int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const 
 	return rc;
 }
 
-static int get_by_index(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd, struct zdb_waiter *w)
+static int get_by_index(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd,
+			struct zdb_waiter *w)
 {
 	struct idx_rec r;
 	struct place at;
@@ -304,7 +307,8 @@ static int get_by_index(struct zdb_ns *ns, const void *key, size_t klen, struct 
 }
 
 /* One read instead of two when the first candidate is the key, as it nearly always is. */
-static int get_user(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd, struct zdb_waiter *w)
+static int get_user(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd,
+		    struct zdb_waiter *w)
 {
 	struct want want = {.key = key, .klen = klen};
 	uint32_t slot = UINT32_MAX;
@@ -439,8 +443,8 @@ int zdb_read_run(const struct zdb_read *rd, uint32_t from, uint32_t count, void 
 
 /* ------------------------------------------------------------------------------------------------ on top of it --- */
 
-int zdb_get_range(struct zdb_ns *ns, const void *key, size_t klen, uint64_t from, void *buf, size_t size, size_t *got,
-		  struct zdb_waiter *w)
+int zdb_get_range(struct zdb_ns *ns, const void *key, size_t klen, uint64_t from, void *buf, size_t size,
+		  size_t *got, struct zdb_waiter *w)
 {
 	struct zdb_read rd;
 	int rc = zdb_get(ns, key, klen, &rd, w);
@@ -482,7 +486,8 @@ int zdb_stat(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_meta *m
 }
 
 /* The record at (f, off), whole, in memory: header first, then everything.  Borrowed. */
-static int record_whole(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, struct dat_rec *r, const uint8_t **bytes)
+static int record_whole(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, struct dat_rec *r,
+			const uint8_t **bytes)
 {
 	uint8_t *b = ns->eng->scratch;
 	ssize_t n = data_read(ns, f, b, DAT_RECORD, off);
@@ -573,8 +578,8 @@ int zdb_raw(struct zdb_ns *ns, uint32_t file, uint32_t offset, struct zdb_raw *r
 	return 0;
 }
 
-int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key, size_t klen, const void *value,
-		uint32_t len)
+int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key, size_t klen,
+		const void *value, uint32_t len)
 {
 	uint8_t *b = ns->eng->scratch;
 	size_t head = DAT_RECORD + klen, done = 0;

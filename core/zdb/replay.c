@@ -184,8 +184,8 @@ static int copy_there(struct replay *p, const uint8_t *key, struct idx_rec *copy
 	if (n < (ssize_t)SEQ_RECORD)
 		return 0;
 	idx_decode(copy, b);
-	if (copy->klen != ZDB_SEQ_KEY_SIZE || copy->flags != FLAG_DELETED || copy->prev != p->ns->prev_index ||
-	    memcmp(b + IDX_RECORD, key, ZDB_SEQ_KEY_SIZE) != 0 ||
+	if (copy->klen != ZDB_SEQ_KEY_SIZE || copy->flags != FLAG_DELETED ||
+	    copy->prev != p->ns->prev_index || memcmp(b + IDX_RECORD, key, ZDB_SEQ_KEY_SIZE) != 0 ||
 	    !before(copy->data_file, copy->off, p->at_file, p->at_off))
 		return 0;
 	*state = crosses_into_zeros(b, SEQ_RECORD, p->out_off) ? COPY_DOUBTFUL : COPY_SOUND;
@@ -196,7 +196,8 @@ static int copy_there(struct replay *p, const uint8_t *key, struct idx_rec *copy
  * The record of id as it was before the log record in hand.  *known false: it was rewritten ahead and its copy is gone
  * (only when the index file itself was lost).
  */
-static int version_before(struct replay *p, struct place at, const uint8_t *key, struct idx_rec *r, bool *known)
+static int version_before(struct replay *p, struct place at, const uint8_t *key, struct idx_rec *r,
+			  bool *known)
 {
 	uint8_t found[ZDB_KEY_MAX + 1];
 	struct idx_rec copy;
@@ -209,14 +210,16 @@ static int version_before(struct replay *p, struct place at, const uint8_t *key,
 		return rc;
 	if (memcmp(found, key, ZDB_SEQ_KEY_SIZE) != 0)
 		return -ENOENT; /* a copy's place */
-	if (pend_find(&p->ns->pend, at.file, at.off) != NULL || !before(at.file, at.off, p->start_file, p->start_off))
+	if (pend_find(&p->ns->pend, at.file, at.off) != NULL ||
+	    !before(at.file, at.off, p->start_file, p->start_off))
 		return 0; /* made by this replay */
 	rc = copy_there(p, key, &copy, &state);
 	if (rc != 0)
 		return rc;
 	ahead = !before(r->data_file, r->off, p->at_file, p->at_off);
 	/* A whole copy counts more than the record: the record may be half rewritten.  One that lies in one sector is not. */
-	if (state == COPY_SOUND || (state == COPY_DOUBTFUL && (ahead || at.off / SECTOR != (at.off + IDX_RECORD - 1) / SECTOR))) {
+	if (state == COPY_SOUND ||
+	    (state == COPY_DOUBTFUL && (ahead || at.off / SECTOR != (at.off + IDX_RECORD - 1) / SECTOR))) {
 		uint32_t prev = r->prev;
 
 		*r = copy;
@@ -229,7 +232,12 @@ static int version_before(struct replay *p, struct place at, const uint8_t *key,
 
 static int seq_insert(struct replay *p, const struct dat_rec *d, const uint8_t *key)
 {
-	struct idx_rec r = {.klen = d->klen, .off = p->at_off, .len = d->len, .data_file = p->at_file, .ts = d->ts, .crc = d->crc};
+	struct idx_rec r = {.klen = d->klen,
+			    .off = p->at_off,
+			    .len = d->len,
+			    .data_file = p->at_file,
+			    .ts = d->ts,
+			    .crc = d->crc};
 	struct place at;
 	int rc = out_put(p, &r, key, &at);
 
@@ -241,7 +249,8 @@ static int seq_insert(struct replay *p, const struct dat_rec *d, const uint8_t *
 	return 0;
 }
 
-static int seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *key, struct place at, bool suspect)
+static int seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *key, struct place at,
+		      bool suspect)
 {
 	struct zdb_ns *ns = p->ns;
 	struct idx_rec old, copy, now;
@@ -320,14 +329,16 @@ static int seq_record(struct replay *p, const struct dat_rec *d, const uint8_t *
 		return seq_insert(p, d, key);
 	if (seq_place(ns, id, &at) != 0)
 		return -EBADMSG;
-	rc = (d->flags & FLAG_DELETED) != 0 ? seq_delete(p, key, at, suspect) : seq_update(p, d, key, at, suspect);
+	rc = (d->flags & FLAG_DELETED) != 0 ? seq_delete(p, key, at, suspect)
+					    : seq_update(p, d, key, at, suspect);
 	return rc == -ENOENT ? -EBADMSG : rc;
 }
 
 /* --------------------------------------------------------------------------------------------------- user mode --- */
 
 /* The index record that belongs to the log record in hand, if it is there and whole. */
-static int witness(struct replay *p, const struct dat_rec *d, const uint8_t *key, struct idx_rec *r, bool *there)
+static int witness(struct replay *p, const struct dat_rec *d, const uint8_t *key, struct idx_rec *r,
+		   bool *there)
 {
 	const uint8_t *b;
 	ssize_t n = out_peek(p, IDX_RECORD + d->klen, &b);
@@ -338,8 +349,8 @@ static int witness(struct replay *p, const struct dat_rec *d, const uint8_t *key
 	if (n < (ssize_t)IDX_RECORD + d->klen)
 		return 0;
 	idx_decode(r, b);
-	*there = r->klen == d->klen && r->off == p->at_off && r->len == d->len && r->crc == d->crc && r->ts == d->ts &&
-		 memcmp(b + IDX_RECORD, key, d->klen) == 0;
+	*there = r->klen == d->klen && r->off == p->at_off && r->len == d->len && r->crc == d->crc &&
+		 r->ts == d->ts && memcmp(b + IDX_RECORD, key, d->klen) == 0;
 	return 0;
 }
 
@@ -356,8 +367,14 @@ static bool place_has_key(struct replay *p, struct place at, const uint8_t *key,
 static int user_set(struct replay *p, const struct dat_rec *d, const uint8_t *key, bool suspect)
 {
 	struct zdb_ns *ns = p->ns;
-	struct idx_rec r = {.klen = d->klen, .off = p->at_off, .len = d->len, .data_file = p->at_file, .ts = d->ts, .crc = d->crc};
-	struct entry e = {.tag = key_tag(ns->eng, key, d->klen), .file = p->at_file, .data_off = p->at_off}, *old = NULL;
+	struct idx_rec r = {.klen = d->klen,
+			    .off = p->at_off,
+			    .len = d->len,
+			    .data_file = p->at_file,
+			    .ts = d->ts,
+			    .crc = d->crc};
+	struct entry e = {.tag = key_tag(ns->eng, key, d->klen), .file = p->at_file, .data_off = p->at_off},
+		     *old = NULL;
 	struct idx_rec seen = {0}, was;
 	struct place at, parent;
 	bool there;
@@ -431,7 +448,8 @@ static int user_record(struct replay *p, const struct dat_rec *d, const uint8_t 
 {
 	if ((d->flags & FLAG_TRUNCATED) != 0)
 		return 0;
-	return (d->flags & FLAG_DELETED) != 0 ? user_delete(p, d, key, suspect) : user_set(p, d, key, suspect);
+	return (d->flags & FLAG_DELETED) != 0 ? user_delete(p, d, key, suspect)
+					      : user_set(p, d, key, suspect);
 }
 
 /* ----------------------------------------------------------------------------------------------------- the walk --- */
@@ -456,7 +474,8 @@ static int replay_segment(struct replay *p, struct log_stream *s)
 
 	while ((rc = log_next(s, &d, &key, &at)) == 1) {
 		p->at_off = at;
-		rc = ns->mode == ZDB_SEQ ? seq_record(p, &d, key, s->suspect) : user_record(p, &d, key, s->suspect);
+		rc = ns->mode == ZDB_SEQ ? seq_record(p, &d, key, s->suspect)
+					 : user_record(p, &d, key, s->suspect);
 		if (rc == -EBADMSG) {
 			s->off = at;
 			break;
@@ -472,7 +491,8 @@ static int replay_segment(struct replay *p, struct log_stream *s)
 	if (rc != -EBADMSG)
 		return rc;
 	if (!nothing_behind(ns, p->at_file))
-		return say(p->why, p->why_size, -EIO, "closed segment d%u is damaged at offset %u", p->at_file, s->off);
+		return say(p->why, p->why_size, -EIO, "closed segment d%u is damaged at offset %u",
+			   p->at_file, s->off);
 	return log_cut(ns, p->at_file, s->off, s->end);
 }
 

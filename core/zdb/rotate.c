@@ -29,7 +29,8 @@ static void file_drop(const struct zdb_ns *ns, enum which which, uint32_t number
 	char path[ZDB_PATH_MAX];
 
 	if (file_path(ns, which, number, "", path) == 0)
-		(void)sys->unlink(path); /* an empty pair without records is what recovery takes it for anyway */
+		(void)sys->unlink(
+			path); /* an empty pair without records is what recovery takes it for anyway */
 }
 
 int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp)

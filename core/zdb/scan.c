@@ -64,7 +64,8 @@ static int record_starts(struct zdb_ns *ns, struct place at)
 	return rc;
 }
 
-static int cursor_decode(struct zdb_ns *ns, const uint8_t *b, size_t size, struct place *at, uint32_t *record_size)
+static int cursor_decode(struct zdb_ns *ns, const uint8_t *b, size_t size, struct place *at,
+			 uint32_t *record_size)
 {
 	uint8_t key[ZDB_KEY_MAX + 1];
 	struct idx_rec r;
@@ -138,8 +139,8 @@ static int scan_forward(struct scan *x, struct place from)
 #define BACK_OFFSETS 4096u /* record offsets kept of one file: the last ones before the place */
 
 /* Offsets of the last records of a file that lie before `end`, in a ring; count in *n, oldest at index *first. */
-static int offsets_before(struct zdb_ns *ns, uint32_t file, uint32_t end, uint8_t *buf, uint32_t *ring, uint32_t *first,
-			  uint32_t *n)
+static int offsets_before(struct zdb_ns *ns, uint32_t file, uint32_t end, uint8_t *buf, uint32_t *ring,
+			  uint32_t *first, uint32_t *n)
 {
 	struct idx_stream s;
 	struct idx_rec r;
@@ -200,8 +201,9 @@ static int scan_backward(struct scan *x, struct place from)
 	return rc;
 }
 
-int zdb_scan(struct zdb_ns *ns, const void *cursor, size_t cursor_size, bool backward, uint32_t max, uint32_t budget_us,
-	     bool (*fn)(void *ctx, const struct zdb_entry *e), void *ctx, uint8_t next[ZDB_CURSOR_SIZE])
+int zdb_scan(struct zdb_ns *ns, const void *cursor, size_t cursor_size, bool backward, uint32_t max,
+	     uint32_t budget_us, bool (*fn)(void *ctx, const struct zdb_entry *e), void *ctx,
+	     uint8_t next[ZDB_CURSOR_SIZE])
 {
 	struct scan x = {.ns = ns, .max = max, .budget_us = budget_us, .fn = fn, .ctx = ctx, .next = next};
 	struct place from = {0, IDX_HEADER};

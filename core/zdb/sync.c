@@ -82,7 +82,8 @@ static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_syn
 
 static bool index_durable(const struct zdb_ns *ns)
 {
-	return ns->pend.used == 0 && ns->frozen.used == 0 && ns->touched.set == 0 && ns->index_synced == ns->index.size &&
+	return ns->pend.used == 0 && ns->frozen.used == 0 && ns->touched.set == 0 &&
+	       ns->index_synced == ns->index.size &&
 	       (!ns->opened || (ns->mark.file == ns->data.number && ns->mark.offset == ns->data.size));
 }
 

@@ -48,8 +48,8 @@ static int verify_log(struct verify *v, uint32_t n, uint8_t *buf)
 	while ((rc = log_next(&s, &d, &key, &at)) == 1)
 		;
 	if (rc == -EBADMSG)
-		finding(v, n == v->ns->data.number ? 1 : 2, "d%u: no whole record at offset %u (%u bytes behind it)", n, s.off,
-			s.end - s.off);
+		finding(v, n == v->ns->data.number ? 1 : 2,
+			"d%u: no whole record at offset %u (%u bytes behind it)", n, s.off, s.end - s.off);
 	log_close(&s);
 	return rc == -EBADMSG ? 0 : rc;
 }
@@ -77,8 +77,8 @@ static int verify_record(struct verify *v, const struct idx_rec *r, const uint8_
 		zdb_read_end(ns, &rd);
 	}
 	if (rc == -EIO)
-		finding(v, 2, "i%u offset %u: its value at d%u offset %u (%u bytes) is not there", at.file, at.off, file, r->off,
-			r->len);
+		finding(v, 2, "i%u offset %u: its value at d%u offset %u (%u bytes) is not there", at.file,
+			at.off, file, r->off, r->len);
 	return rc == -EIO ? 0 : rc;
 }
 
@@ -120,8 +120,8 @@ static int verify_ns(struct verify *v)
 	int rc = buf == NULL ? -ENOMEM : 0;
 
 	if (ns->recovery.unclean)
-		finding(v, 1, "not stopped cleanly: the log is to be replayed from d%u offset %u", ns->mark.file,
-			ns->mark.offset);
+		finding(v, 1, "not stopped cleanly: the log is to be replayed from d%u offset %u",
+			ns->mark.file, ns->mark.offset);
 	for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
 		rc = verify_index(v, n, buf);
 	for (uint32_t n = 0; rc == 0 && n <= ns->data.number; n++)
@@ -195,7 +195,8 @@ static void recovered(struct verify *v)
 	if (r->index_cut_bytes > 0)
 		finding(v, 1, "cut %llu bytes off the index", (unsigned long long)r->index_cut_bytes);
 	if (r->index_appended + r->index_rewritten > 0)
-		finding(v, 1, "made %u index records again from the log", r->index_appended + r->index_rewritten);
+		finding(v, 1, "made %u index records again from the log",
+			r->index_appended + r->index_rewritten);
 	if (r->index_restored > 0)
 		finding(v, 1, "restored %u index records from an older version", r->index_restored);
 	if (r->headers_made > 0)
@@ -226,8 +227,8 @@ int zdb_recover(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx
 	return rc != 0 ? rc : v.worst;
 }
 
-static int dump_file(struct zdb_ns *ns, uint32_t n, uint8_t *buf, void (*fn)(void *ctx, const struct zdb_dump_entry *e),
-		     void *ctx)
+static int dump_file(struct zdb_ns *ns, uint32_t n, uint8_t *buf,
+		     void (*fn)(void *ctx, const struct zdb_dump_entry *e), void *ctx)
 {
 	struct idx_stream s;
 	struct idx_rec r;

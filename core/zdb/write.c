@@ -33,8 +33,8 @@ static int rewrites_bound(struct zdb_ns *ns)
  * same when that sector never reached the disk.  When such a record is made durable, the marker moves behind it, so that
  * recovery never has to guess.
  */
-static bool looks_torn(uint32_t start, const uint8_t *head, const uint8_t *key, size_t klen, const uint8_t *value,
-		       size_t vlen)
+static bool looks_torn(uint32_t start, const uint8_t *head, const uint8_t *key, size_t klen,
+		       const uint8_t *value, size_t vlen)
 {
 	uint32_t border = (start / SECTOR + 1) * SECTOR, span = border - start;
 
@@ -51,17 +51,18 @@ static bool looks_torn(uint32_t start, const uint8_t *head, const uint8_t *key, 
 	return true;
 }
 
-static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *key, const void *value, uint32_t *off)
+static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *key, const void *value,
+		      uint32_t *off)
 {
-	uint8_t head[DAT_RECORD];
-	struct iovec iov[3] = {{head, sizeof(head)},
-			       {(void *)(uintptr_t)key, r->klen},
-			       {(void *)(uintptr_t)value, r->len}};
+	/* Header and key in one piece, so that they reach a page of the kernel together. */
+	uint8_t head[DAT_RECORD + ZDB_KEY_MAX];
+	struct iovec iov[2] = {{head, DAT_RECORD + r->klen}, {(void *)(uintptr_t)value, r->len}};
 	int rc;
 
 	dat_encode(head, r);
+	memcpy(head + DAT_RECORD, key, r->klen);
 	*off = ns->data.size;
-	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 3 : 2, DAT_RECORD + r->klen + r->len);
+	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 2 : 1, DAT_RECORD + r->klen + r->len);
 	if (rc != 0)
 		return rc;
 	if (looks_torn(*off, head, key, r->klen, value, r->len))
@@ -93,15 +94,20 @@ struct change {
 	const void *value;
 	uint32_t vlen, ts, crc;
 	bool exists;
-	struct place at;      /* of the live record */
+	struct place at; /* of the live record */
 	struct idx_rec old;
 	struct entry *entry; /* user mode */
 };
 
 static int set_user(struct zdb_ns *ns, struct change *c)
 {
-	struct idx_rec r = {.klen = (uint8_t)c->klen, .len = c->vlen, .data_file = ns->data.number, .ts = c->ts, .crc = c->crc};
-	struct dat_rec d = {.klen = (uint8_t)c->klen, .len = c->vlen, .prev = ns->prev_data, .crc = c->crc, .ts = c->ts};
+	struct idx_rec r = {.klen = (uint8_t)c->klen,
+			    .len = c->vlen,
+			    .data_file = ns->data.number,
+			    .ts = c->ts,
+			    .crc = c->crc};
+	struct dat_rec d = {
+		.klen = (uint8_t)c->klen, .len = c->vlen, .prev = ns->prev_data, .crc = c->crc, .ts = c->ts};
 	struct entry e = {.tag = key_tag(ns->eng, c->key, c->klen), .file = ns->index.number};
 	uint32_t prev = ns->prev_data;
 	int rc = c->exists ? rewrite_reserve(ns, c->at.file) : table_reserve(&ns->table, e.tag);
@@ -136,8 +142,13 @@ static int set_user(struct zdb_ns *ns, struct change *c)
 
 static int insert_seq(struct zdb_ns *ns, struct change *c, uint8_t id[ZDB_SEQ_KEY_SIZE])
 {
-	struct idx_rec r = {.klen = ZDB_SEQ_KEY_SIZE, .len = c->vlen, .data_file = ns->data.number, .ts = c->ts, .crc = c->crc};
-	struct dat_rec d = {.klen = ZDB_SEQ_KEY_SIZE, .len = c->vlen, .prev = ns->prev_data, .crc = c->crc, .ts = c->ts};
+	struct idx_rec r = {.klen = ZDB_SEQ_KEY_SIZE,
+			    .len = c->vlen,
+			    .data_file = ns->data.number,
+			    .ts = c->ts,
+			    .crc = c->crc};
+	struct dat_rec d = {
+		.klen = ZDB_SEQ_KEY_SIZE, .len = c->vlen, .prev = ns->prev_data, .crc = c->crc, .ts = c->ts};
 	uint32_t at, prev = ns->prev_data;
 	int rc;
 
@@ -159,7 +170,8 @@ static int insert_seq(struct zdb_ns *ns, struct change *c, uint8_t id[ZDB_SEQ_KE
 static int update_seq(struct zdb_ns *ns, struct change *c)
 {
 	struct idx_rec copy = c->old, now = c->old;
-	struct dat_rec d = {.klen = ZDB_SEQ_KEY_SIZE, .len = c->vlen, .prev = ns->prev_data, .crc = c->crc, .ts = c->ts};
+	struct dat_rec d = {
+		.klen = ZDB_SEQ_KEY_SIZE, .len = c->vlen, .prev = ns->prev_data, .crc = c->crc, .ts = c->ts};
 	uint32_t off, copy_off, prev = ns->prev_data;
 	int rc = rewrite_reserve(ns, c->at.file);
 
@@ -205,7 +217,8 @@ static bool unchanged(struct zdb_ns *ns, const struct change *c)
 		return false;
 	if (c->vlen == 0)
 		return true;
-	return value_equal(ns, idx_data_file(ns, &c->old, c->at.file), c->old.off, c->key, c->klen, c->value, c->vlen) == 1;
+	return value_equal(ns, idx_data_file(ns, &c->old, c->at.file), c->old.off, c->key, c->klen, c->value,
+			   c->vlen) == 1;
 }
 
 int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,

@@ -41,24 +41,24 @@
 #include <stdint.h>
 #include <time.h>
 
-#define ZDB_KEY_MAX	    255u
-#define ZDB_PAYLOAD_MAX	    (8u << 20)
-#define ZDB_SEQ_KEY_SIZE    8u
-#define ZDB_NAME_MAX	    128u
-#define ZDB_PASSWORD_MAX    255u /* one byte holds the length */
-#define ZDB_CURSOR_SIZE	    17u	 /* scan cursor */
-#define ZDB_HISTORY_SIZE    8u	 /* history cursor */
-#define ZDB_DATASIZE_MIN    524288u
-#define ZDB_DATASIZE_MAX    4294967294u
+#define ZDB_KEY_MAX          255u
+#define ZDB_PAYLOAD_MAX      (8u << 20)
+#define ZDB_SEQ_KEY_SIZE     8u
+#define ZDB_NAME_MAX         128u
+#define ZDB_PASSWORD_MAX     255u /* one byte holds the length */
+#define ZDB_CURSOR_SIZE      17u  /* scan cursor */
+#define ZDB_HISTORY_SIZE     8u   /* history cursor */
+#define ZDB_DATASIZE_MIN     524288u
+#define ZDB_DATASIZE_MAX     4294967294u
 #define ZDB_DATASIZE_DEFAULT 268435456u
-#define ZDB_INDEX_VERSION   4u
-#define ZDB_DATA_VERSION    3u
-#define ZDB_PENDING_MAX	    65536u /* in-place index rewrites that may wait in memory */
-#define ZDB_INDEX_DELAY_MS  1000u  /* and how long */
+#define ZDB_INDEX_VERSION    4u
+#define ZDB_DATA_VERSION     3u
+#define ZDB_PENDING_MAX      65536u /* in-place index rewrites that may wait in memory */
+#define ZDB_INDEX_DELAY_MS   1000u  /* and how long */
 
 enum zdb_mode {
-	ZDB_USER = 0,	/* keys of 1..255 bytes chosen by the client */
-	ZDB_SEQ = 1,	/* 8-byte little-endian ids given by the engine */
+	ZDB_USER = 0,   /* keys of 1..255 bytes chosen by the client */
+	ZDB_SEQ = 1,    /* 8-byte little-endian ids given by the engine */
 	ZDB_MIXED = 255 /* option only: each namespace has its own mode, new ones get ZDB_USER */
 };
 
@@ -77,7 +77,7 @@ struct zdb_ns;
 
 /* One run of index bytes that the records of a closed segment appended or rewrote. */
 struct zdb_extent {
-	uint32_t file;	 /* number of the index file */
+	uint32_t file;   /* number of the index file */
 	uint32_t offset; /* in it */
 	uint32_t length;
 };
@@ -133,18 +133,18 @@ struct zdb_events {
 struct zdb_options {
 	const char *data_root;
 	const char *index_root;
-	enum zdb_mode mode;	 /* ZDB_MIXED = as the files say */
-	uint32_t datasize;	 /* rotation size; 0 = ZDB_DATASIZE_DEFAULT */
-	bool secure;		 /* accepted for upstream's sake; closed files are always synced */
-	bool want_bundles;	 /* give segment_closed a bundle */
-	bool read_only;		 /* open for reading only, change nothing on disk, take no lock */
+	enum zdb_mode mode; /* ZDB_MIXED = as the files say */
+	uint32_t datasize;  /* rotation size; 0 = ZDB_DATASIZE_DEFAULT */
+	bool secure;        /* accepted for upstream's sake; closed files are always synced */
+	bool want_bundles;  /* give segment_closed a bundle */
+	bool read_only;     /* open for reading only, change nothing on disk, take no lock */
 	/*
 	 * Let writes gather in memory until zdb_flush(): the owner promises to call it before any answer to a write
 	 * leaves the process.  Gathered bytes lie in preallocated space, so that ENOSPC is known at once.
 	 */
 	bool gather_writes;
-	uint32_t prealloc_max;	 /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
-	uint32_t fds_max;	 /* open files kept for reading (0 = 128) */
+	uint32_t prealloc_max;     /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
+	uint32_t fds_max;          /* open files kept for reading (0 = 128) */
 	uint32_t missing_limit_ms; /* how long a waiter waits for a segment (0 = 60,000) */
 	const struct zdb_events *events;
 	void *events_ctx;
@@ -152,18 +152,18 @@ struct zdb_options {
 
 /* What recovery found and did in one namespace; all zero = clean. */
 struct zdb_recovery {
-	bool unclean;		  /* the marker was not clean */
-	bool foreign;		  /* somebody else wrote since, or there is no marker: everything was checked */
-	uint64_t log_bytes;	  /* of log that were walked */
-	uint32_t log_records;	  /* whole records in it */
+	bool unclean;         /* the marker was not clean */
+	bool foreign;         /* somebody else wrote since, or there is no marker: everything was checked */
+	uint64_t log_bytes;   /* of log that were walked */
+	uint32_t log_records; /* whole records in it */
 	uint64_t data_cut_bytes;  /* cut off the end of the log and kept in d<N>.cut */
 	uint64_t index_cut_bytes; /* cut off the end of the index */
 	uint32_t index_appended;  /* index records made again from the log */
 	uint32_t index_rewritten; /* index records repaired in place */
 	uint32_t index_restored;  /* records restored from an older copy or the log (foreign only) */
-	uint32_t index_lost;	  /* keys that answer -EIO: nothing to restore them from */
-	uint32_t gaps;		  /* fragments in the log that were stepped over (foreign only) */
-	uint32_t headers_made;	  /* headerless last files that got their header */
+	uint32_t index_lost;      /* keys that answer -EIO: nothing to restore them from */
+	uint32_t gaps;            /* fragments in the log that were stepped over (foreign only) */
+	uint32_t headers_made;    /* headerless last files that got their header */
 };
 
 /*
@@ -316,7 +316,7 @@ int zdb_history(struct zdb_ns *ns, const void *key, size_t klen, const void *cur
 /* DATA RAW: the data record at (file, offset). */
 struct zdb_raw {
 	uint32_t klen, length, previous, crc, timestamp;
-	uint8_t flags;	     /* bit 0: deletion marker */
+	uint8_t flags; /* bit 0: deletion marker */
 	uint8_t key[ZDB_KEY_MAX + 1];
 	const uint8_t *data; /* payload, borrowed; NULL when length is 0 */
 };
@@ -445,7 +445,7 @@ void *zdb_ns_owner_data(const struct zdb_ns *ns);
 struct zdb_props {
 	uint64_t maxsize; /* bytes, 0 = no limit */
 	bool is_public, worm;
-	enum zdb_lock lock;  /* volatile */
+	enum zdb_lock lock;   /* volatile */
 	const char *password; /* "" = none; borrowed */
 	size_t password_len;
 };
@@ -463,10 +463,10 @@ int zdb_ns_inject_maxsize(struct zdb_ns *ns, uint64_t bytes);
 
 /* Figures of NSINFO.  Cheap (no system call) except the paths and free space, which zdb_ns_space() asks for. */
 struct zdb_ns_info {
-	uint64_t entries;	  /* live */
-	uint64_t data_size;	  /* sum of live payload lengths */
-	uint64_t index_size;	  /* upstream's figure: sum over live entries of 64 + key length */
-	uint64_t next_id;	  /* sequential: the next id; user: count of insertions */
+	uint64_t entries;         /* live */
+	uint64_t data_size;       /* sum of live payload lengths */
+	uint64_t index_size;      /* upstream's figure: sum over live entries of 64 + key length */
+	uint64_t next_id;         /* sequential: the next id; user: count of insertions */
 	uint32_t data_current_id; /* number of the active pair */
 	uint32_t data_current_offset;
 	uint32_t index_current_offset;
@@ -474,8 +474,8 @@ struct zdb_ns_info {
 	time_t index_io_error_last, data_io_error_last;
 	uint32_t pending_rewrites; /* waiting in memory */
 	uint64_t unsynced_bytes;   /* of log */
-	uint64_t memory_bytes;	   /* of tables kept for this namespace */
-	uint64_t waiting_reads;	   /* for absent segments */
+	uint64_t memory_bytes;     /* of tables kept for this namespace */
+	uint64_t waiting_reads;    /* for absent segments */
 };
 void zdb_ns_info(const struct zdb_ns *ns, struct zdb_ns_info *info);
 struct zdb_space {

@@ -29,17 +29,17 @@
 #include "core/zdb/table.h"
 #include "core/zdb/zdb.h"
 
-#define ZDB_PATH_MAX	 4096u
-#define SCRATCH_SIZE	 (66u << 10)  /* one 64 KiB payload with its header and key */
-#define CHUNK_SIZE	 (256u << 10) /* streaming reads of whole files */
-#define GATHER_DATA	 (256u << 10) /* gathered log bytes before they are written out */
-#define GATHER_INDEX	 (64u << 10)
-#define GATHER_RECORD	 (16u << 10)  /* bigger records are written at once */
-#define PREALLOC_MIN	 (64u << 10)
-#define PREALLOC_MAX	 (8u << 20)
-#define MARK_LOG_BYTES	 (64u << 20)  /* log behind the marker before a tick moves it */
-#define WRITEBACK_STEP	 (8u << 20)   /* start writing out dirty log pages in steps of this size */
-#define TOUCHED_MAX	 65536u	      /* rewritten places remembered per segment for its bundle */
+#define ZDB_PATH_MAX   4096u
+#define SCRATCH_SIZE   (66u << 10)  /* one 64 KiB payload with its header and key */
+#define CHUNK_SIZE     (256u << 10) /* streaming reads of whole files */
+#define GATHER_DATA    (256u << 10) /* gathered log bytes before they are written out */
+#define GATHER_INDEX   (64u << 10)
+#define GATHER_RECORD  (16u << 10) /* bigger records are written at once */
+#define PREALLOC_MIN   (64u << 10)
+#define PREALLOC_MAX   (8u << 20)
+#define MARK_LOG_BYTES (64u << 20) /* log behind the marker before a tick moves it */
+#define WRITEBACK_STEP (8u << 20)  /* start writing out dirty log pages in steps of this size */
+#define TOUCHED_MAX    65536u      /* rewritten places remembered per segment for its bundle */
 
 enum which { INDEX_FILE, DATA_FILE };
 
@@ -66,12 +66,12 @@ struct tail {
 	struct zdb_fd *f; /* NULL = not open */
 	enum which which;
 	uint32_t number;
-	uint32_t size;	   /* logical end */
+	uint32_t size;     /* logical end */
 	uint32_t written;  /* end in the file; size - written bytes are gathered */
 	uint64_t reserved; /* preallocated up to here */
 	bool no_prealloc;  /* the file system cannot */
 	uint32_t kicked;   /* writeback was started up to here */
-	uint8_t *buf;	   /* GATHER_DATA or GATHER_INDEX bytes, or NULL */
+	uint8_t *buf;      /* GATHER_DATA or GATHER_INDEX bytes, or NULL */
 };
 
 /* Readers of an absent segment. */
@@ -79,8 +79,8 @@ struct missing {
 	struct missing *next;
 	uint32_t number;
 	uint64_t deadline_ms; /* 0 = no tick has seen it yet */
-	bool asking;	      /* data_missing is being called */
-	bool answered;	      /* from inside it */
+	bool asking;          /* data_missing is being called */
+	bool answered;        /* from inside it */
 	int answer;
 	struct zdb_waiter *waiters;
 };
@@ -93,8 +93,6 @@ struct proof_memo { /* content ids that were computed, by file */
 	uint64_t inode, size, mtime_ns;
 };
 #define PROOF_MEMOS 64u
-
-
 
 struct zdb_ns {
 	struct zdb *eng;
@@ -122,10 +120,10 @@ struct zdb_ns {
 	/* the active pair */
 	struct tail index, data;
 	uint32_t prev_index, prev_data; /* offset of the last appended record, for the field `previous` */
-	uint32_t synced;		/* the log of the active segment is durable up to here */
+	uint32_t synced;                /* the log of the active segment is durable up to here */
 	uint32_t index_synced;
-	uint64_t jumped_ms;		/* monotonic time of the last rotation or open */
-	bool record_since;		/* a record came since then */
+	uint64_t jumped_ms; /* monotonic time of the last rotation or open */
+	bool record_since;  /* a record came since then */
 
 	/* figures */
 	uint64_t entries, data_size, key_bytes, next_id;
@@ -133,30 +131,31 @@ struct zdb_ns {
 	time_t index_error_last, data_error_last;
 
 	/* keys */
-	struct table table;    /* user mode */
-	uint64_t *bases;       /* sequential mode: id of the first record of each file; empty files share the next one's */
+	struct table table; /* user mode */
+	uint64_t *
+		bases; /* sequential mode: id of the first record of each file; empty files share the next one's */
 	uint32_t bases_cap;
 
 	/* rewrites */
 	struct pend pend, frozen; /* frozen: taken by the sync job that runs */
 	bool pend_announced;
-	struct bits dirty;    /* upstream's dirty map */
-	struct bits touched;  /* older index files with bytes that were not synced */
+	struct bits dirty;            /* upstream's dirty map */
+	struct bits touched;          /* older index files with bytes that were not synced */
 	struct zdb_extent *rewritten; /* places in older index files that this segment's records rewrote */
 	uint32_t rewritten_count, rewritten_cap;
-	bool rewritten_partial;	      /* the list is not complete: derive from the log */
+	bool rewritten_partial; /* the list is not complete: derive from the log */
 
 	/* marker */
 	struct mark mark; /* as on disk; state 0 = none */
-	uint64_t stamp;	  /* of this opening */
-	bool ambiguous;  /* the unsynced log holds a record that a lost sector would look like (write.c) */
-	bool opened;	  /* the marker says open with our stamp: writing is allowed */
+	uint64_t stamp;   /* of this opening */
+	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
+	bool opened;      /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark;  /* no clean marker on disk although nothing waits: write one at close */
 
 	struct zdb_sync *job; /* running: between begin and done */
-	uint64_t applied_ms; /* when the last rewrites were applied */
-	unsigned proofs; /* running */
-	int64_t closed_owed; /* segment whose segment_closed event failed; -1 = none */
+	uint64_t applied_ms;  /* when the last rewrites were applied */
+	unsigned proofs;      /* running */
+	int64_t closed_owed;  /* segment whose segment_closed event failed; -1 = none */
 	struct missing *missing;
 	struct proof_memo memos[PROOF_MEMOS];
 	unsigned memo_next;
@@ -180,7 +179,7 @@ struct zdb {
 	struct fd_cache fds;
 	struct zdb_stats stats;
 	uint8_t *scratch; /* SCRATCH_SIZE */
-	uint8_t *big;	  /* grown on demand for payloads handed out whole; at most ZDB_PAYLOAD_MAX + 273 */
+	uint8_t *big;     /* grown on demand for payloads handed out whole; at most ZDB_PAYLOAD_MAX + 273 */
 	size_t big_size;
 	uint64_t hash_seed, next_ns_id, now_ms;
 	struct zdb_waiter *waking;
@@ -243,7 +242,7 @@ struct idx_stream {
 	struct zdb_fd *f;
 	struct tail *t;
 	uint32_t number, off, end; /* off: of the record last returned + its size */
-	uint8_t *buf;		   /* CHUNK_SIZE, the caller's */
+	uint8_t *buf;              /* CHUNK_SIZE, the caller's */
 	uint32_t buf_off, buf_len;
 };
 int stream_open(struct idx_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf);
@@ -279,13 +278,13 @@ int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const 
 int data_open(struct zdb_ns *ns, uint32_t file, struct zdb_fd **f, struct zdb_waiter *w);
 void missing_wake(struct zdb_ns *ns, int64_t number, int err); /* -1 = all */
 void missing_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms);
-int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key, size_t klen, const void *value,
-		uint32_t len);
+int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key, size_t klen,
+		const void *value, uint32_t len);
 void *eng_big(struct zdb *eng, size_t size);
 
 /* ---- sync.c */
-int sync_everything(struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
-
+int sync_everything(
+	struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
 
 /* ---- load.c, replay.c, foreign.c */
 int ns_load(struct zdb_ns *ns, char *why, size_t why_size);
@@ -303,7 +302,7 @@ struct replay {
 	size_t why_size;
 	/* private */
 	uint32_t at_file, at_off; /* of the log record in hand */
-	struct zdb_fd *out;	  /* i<at_file> */
+	struct zdb_fd *out;       /* i<at_file> */
 	uint32_t out_off, out_size;
 	uint32_t start_file, start_off; /* index bytes before this stood before */
 	uint8_t *window;
@@ -315,7 +314,8 @@ int load_keys(struct zdb_ns *ns, uint32_t last, uint32_t last_size, char *why, s
 int seq_count(struct zdb_ns *ns);
 int load_bases(struct zdb_ns *ns, uint32_t last, uint32_t last_size);
 uint32_t seq_prev(const struct zdb_ns *ns, uint32_t file, uint32_t off);
-int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at, struct place *stale);
+int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at,
+	      struct place *stale);
 int say(char *why, size_t size, int code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size);
 

@@ -107,7 +107,8 @@ static void history(struct zu *u, const char *key, const char *cursor, const cha
 	struct zdb_read rd;
 	bool more;
 
-	assert_int_equal(zdb_history(u->ns, key, 1, cursor, cursor == NULL ? 0 : 8, &rd, out, &more, NULL), 0);
+	assert_int_equal(zdb_history(u->ns, key, 1, cursor, cursor == NULL ? 0 : 8, &rd, out, &more, NULL),
+			 0);
 	assert_int_equal(rd.length, strlen(value));
 	assert_memory_equal(rd.data, value, rd.length);
 	assert_int_equal(more, next != NULL);
@@ -119,13 +120,17 @@ static void history(struct zu *u, const char *key, const char *cursor, const cha
 static void user_mode(void **state)
 {
 	static const struct row rows[] = {
-		{0, 29, 'a', 28, 2, 0, 1, 0, 0x141e4f07, 0, 0},	   {0, 64, 'b', 49, 1, 29, 1, 0, 0xa55230e6, 0, 0},
-		{0, 99, 'a', 69, 2, 64, 1, 0, 0x074ebcf3, 0, 29},  {0, 134, 'e', 109, 0, 99, 0, 0, 0, 0, 0},
-		{1, 29, 'c', 28, 9, 134, 0, 1, 0xcec37775, 0, 0},  {1, 64, 'a', 56, 2, 29, 0, 1, 0xf5253ff0, 0, 99},
+		{0, 29, 'a', 28, 2, 0, 1, 0, 0x141e4f07, 0, 0},
+		{0, 64, 'b', 49, 1, 29, 1, 0, 0xa55230e6, 0, 0},
+		{0, 99, 'a', 69, 2, 64, 1, 0, 0x074ebcf3, 0, 29},
+		{0, 134, 'e', 109, 0, 99, 0, 0, 0, 0, 0},
+		{1, 29, 'c', 28, 9, 134, 0, 1, 0xcec37775, 0, 0},
+		{1, 64, 'a', 56, 2, 29, 0, 1, 0xf5253ff0, 0, 99},
 	};
 	static const struct drow drows[] = {
-		{0, 28, 'a', 2, 0, 0, 0x141e4f07},  {0, 49, 'b', 1, 28, 0, 0xa55230e6}, {0, 69, 'a', 2, 49, 0, 0x074ebcf3},
-		{0, 90, 'b', 0, 69, 1, 0},	    {0, 109, 'e', 0, 90, 0, 0},		{1, 28, 'c', 9, 109, 0, 0xcec37775},
+		{0, 28, 'a', 2, 0, 0, 0x141e4f07},  {0, 49, 'b', 1, 28, 0, 0xa55230e6},
+		{0, 69, 'a', 2, 49, 0, 0x074ebcf3}, {0, 90, 'b', 0, 69, 1, 0},
+		{0, 109, 'e', 0, 90, 0, 0},         {1, 28, 'c', 9, 109, 0, 0xcec37775},
 		{1, 56, 'a', 2, 28, 0, 0xf5253ff0},
 	};
 	struct listed l = {.count = 0};
@@ -192,7 +197,10 @@ static void headers(void **state)
 	free(b);
 	b = zu_file(&u, "default", "zdb-namespace", &size);
 	assert_int_equal(size, 22);
-	assert_memory_equal(b, "\x01\0\0\0\x07\0\0\0\0\0\0\0\0\0\x05" "default", 22);
+	assert_memory_equal(b,
+			    "\x01\0\0\0\x07\0\0\0\0\0\0\0\0\0\x05"
+			    "default",
+			    22);
 	free(b);
 	zu_teardown(&u);
 }
@@ -200,15 +208,21 @@ static void headers(void **state)
 static void sequential_mode(void **state)
 {
 	static const struct row rows[] = {
-		{0, 29, 0, 118, 7, 0, 0, 0, 0x109c8bf0, 0, 155},   {0, 71, 1, 58, 7, 29, 0, 1, 0xe2f708f3, 1, 71},
-		{0, 113, 2, 88, 4, 71, 1, 0, 0x5018bfb4, 0, 0},	   {0, 155, 0, 28, 4, 113, 1, 0, 0xb123cf43, 0, 0},
-		{0, 197, 4, 151, 4, 155, 0, 0, 0x76b9585c, 0, 0},  {1, 29, 5, 28, 4, 197, 0, 1, 0x84d2db5f, 0, 0},
-		{1, 71, 1, 58, 4, 29, 1, 0, 0x43484c40, 0, 0},	   {1, 113, 7, 91, 4, 71, 0, 1, 0x65e9aba8, 0, 0},
+		{0, 29, 0, 118, 7, 0, 0, 0, 0x109c8bf0, 0, 155},
+		{0, 71, 1, 58, 7, 29, 0, 1, 0xe2f708f3, 1, 71},
+		{0, 113, 2, 88, 4, 71, 1, 0, 0x5018bfb4, 0, 0},
+		{0, 155, 0, 28, 4, 113, 1, 0, 0xb123cf43, 0, 0},
+		{0, 197, 4, 151, 4, 155, 0, 0, 0x76b9585c, 0, 0},
+		{1, 29, 5, 28, 4, 197, 0, 1, 0x84d2db5f, 0, 0},
+		{1, 71, 1, 58, 4, 29, 1, 0, 0x43484c40, 0, 0},
+		{1, 113, 7, 91, 4, 71, 0, 1, 0x65e9aba8, 0, 0},
 	};
 	static const struct drow drows[] = {
-		{0, 28, 0, 4, 0, 0, 0xb123cf43},    {0, 58, 1, 4, 28, 0, 0x43484c40},  {0, 88, 2, 4, 58, 0, 0x5018bfb4},
-		{0, 118, 0, 7, 88, 0, 0x109c8bf0},  {0, 151, 4, 4, 118, 0, 0x76b9585c}, {1, 28, 5, 4, 151, 0, 0x84d2db5f},
-		{1, 58, 1, 7, 28, 0, 0xe2f708f3},   {1, 91, 7, 4, 58, 0, 0x65e9aba8},  {1, 121, 2, 0, 91, 1, 0},
+		{0, 28, 0, 4, 0, 0, 0xb123cf43},    {0, 58, 1, 4, 28, 0, 0x43484c40},
+		{0, 88, 2, 4, 58, 0, 0x5018bfb4},   {0, 118, 0, 7, 88, 0, 0x109c8bf0},
+		{0, 151, 4, 4, 118, 0, 0x76b9585c}, {1, 28, 5, 4, 151, 0, 0x84d2db5f},
+		{1, 58, 1, 7, 28, 0, 0xe2f708f3},   {1, 91, 7, 4, 58, 0, 0x65e9aba8},
+		{1, 121, 2, 0, 91, 1, 0},
 	};
 	uint8_t cursor[17], key[8] = {1};
 	struct zdb_ns_info info;
@@ -276,7 +290,8 @@ static void crc_known_answers(void **state)
 			parts = zdb_crc(parts, big + i, 1);
 		assert_int_equal(whole, parts);
 	}
-	assert_int_equal(zdb_crc(zdb_crc(0, big, 1234), big + 1234, sizeof(big) - 1234), zdb_crc(0, big, sizeof(big)));
+	assert_int_equal(zdb_crc(zdb_crc(0, big, 1234), big + 1234, sizeof(big) - 1234),
+			 zdb_crc(0, big, sizeof(big)));
 }
 
 int main(void)

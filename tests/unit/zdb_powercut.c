@@ -23,9 +23,9 @@
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_util.h"
 
-#define KEYS	 24u /* user mode: different keys; sequential: highest id looked at is bounded by OPS * 2 */
-#define OPS	 70u
-#define IDS	 (OPS * 2u)
+#define KEYS      24u /* user mode: different keys; sequential: highest id looked at is bounded by OPS * 2 */
+#define OPS       70u
+#define IDS       (OPS * 2u)
 #define VALUE_MAX 1400u
 
 /* The value of a key after an operation: 0 = absent, else 1 + number of the operation that wrote it. */
@@ -43,10 +43,10 @@ struct run {
 	enum zdb_mode mode;
 	uint64_t seed, rng;
 	struct sim_disk *disk;
-	unsigned ops;		     /* done */
+	unsigned ops;                 /* done */
 	struct state states[OPS + 1]; /* after that many operations */
 	struct op_value values[OPS];
-	uint64_t started[OPS];	      /* recorded calls when it began */
+	uint64_t started[OPS]; /* recorded calls when it began */
 	struct {
 		uint64_t calls;
 		unsigned ops;
@@ -266,7 +266,8 @@ static void upstream_view(struct run *r, struct zu *u, struct state *s, const ch
 		b = zu_file(u, "default", name, &size);
 		if (b == NULL)
 			break;
-		if (size < 29 || memcmp(b, "IDX0\4\0\0\0", 8) != 0 || get_u32le(b + 24) != n || b[28] != r->mode)
+		if (size < 29 || memcmp(b, "IDX0\4\0\0\0", 8) != 0 || get_u32le(b + 24) != n ||
+		    b[28] != r->mode)
 			fail_msg("%s: header of %s", where, name);
 		for (; at < size; at += 34u + b[at], id++) {
 			unsigned key;
@@ -288,11 +289,12 @@ static void upstream_view(struct run *r, struct zu *u, struct state *s, const ch
 				continue;
 			snprintf(name, sizeof(name), "d%u", r->mode == ZDB_SEQ ? get_u32le(b + at + 14) : n);
 			d = zu_file(u, "default", name, &dsize);
-			if (d == NULL || off + 18 + klen + len > dsize || d[off] != klen || get_u32le(d + off + 1) != len ||
-			    memcmp(d + off + 18, b + at + 34, klen) != 0)
+			if (d == NULL || off + 18 + klen + len > dsize || d[off] != klen ||
+			    get_u32le(d + off + 1) != len || memcmp(d + off + 18, b + at + 34, klen) != 0)
 				fail_msg("%s: %s does not hold what the index names at %u", where, name, off);
 			for (unsigned op = 0; op < r->ops; op++)
-				if (r->states[op + 1].version[key] == op + 1 && value_is(r, op + 1, d + off + 18 + klen, len))
+				if (r->states[op + 1].version[key] == op + 1 &&
+				    value_is(r, op + 1, d + off + 18 + klen, len))
 					s->version[key] = (uint16_t)(op + 1);
 			if (s->version[key] == 0)
 				fail_msg("%s: %s at %u: never written", where, name, off);
@@ -347,7 +349,8 @@ static void read_state(struct run *r, struct zu *u, struct state *s, const char 
 	}
 	zdb_ns_info(u->ns, &info);
 	if (info.entries != live)
-		fail_msg("%s: %llu entries are counted, %u are there", where, (unsigned long long)info.entries, live);
+		fail_msg("%s: %llu entries are counted, %u are there", where,
+			 (unsigned long long)info.entries, live);
 	rc = zdb_scan(u->ns, NULL, 0, false, 0, 0, scan_one, &x, next);
 	assert_true(rc == 0 || (rc == -ENODATA && live == 0));
 	assert_int_equal(x.count, live);
@@ -359,7 +362,7 @@ static void read_state(struct run *r, struct zu *u, struct state *s, const char 
 
 static void check_cut(struct run *r, uint64_t cut, enum sim_policy policy, uint64_t seed, const char *out)
 {
-	static const char *const names[] = {"drop", "keep", "prefix", "random"};
+	static const char *const names[] = {"drop", "keep", "prefix", "random", "sectors"};
 	char where[512], what[200];
 	unsigned lower = 0, upper = 0;
 	struct zdb_set_result res;
@@ -383,11 +386,15 @@ static void check_cut(struct run *r, uint64_t cut, enum sim_policy policy, uint6
 	read_state(r, &u, &s, where);
 	p = matching_prefix(r, &s, lower, upper);
 	if (p < 0)
-		fail_msg("%s: not the state after any of %u..%u operations (but after %d)", where, lower, upper,
-			 matching_prefix(r, &s, 0, r->ops));
+		fail_msg("%s: not the state after any of %u..%u operations (but after %d)", where, lower,
+			 upper, matching_prefix(r, &s, 0, r->ops));
 	/* It goes on from there, and what it made of the files is whole for everybody. */
-	assert_int_equal(zdb_set(u.ns, r->mode == ZDB_SEQ ? NULL : "next", r->mode == ZDB_SEQ ? 0 : 4, "goes on", 7, 1, &res), 0);
-	assert_int_equal(zdb_del(u.ns, r->mode == ZDB_SEQ ? (const void *)res.key : "next", r->mode == ZDB_SEQ ? 8 : 4, 1), 0);
+	assert_int_equal(zdb_set(u.ns, r->mode == ZDB_SEQ ? NULL : "next", r->mode == ZDB_SEQ ? 0 : 4,
+				 "goes on", 7, 1, &res),
+			 0);
+	assert_int_equal(zdb_del(u.ns, r->mode == ZDB_SEQ ? (const void *)res.key : "next",
+				 r->mode == ZDB_SEQ ? 8 : 4, 1),
+			 0);
 	zu_close(&u);
 	assert_int_equal(zdb_verify(&u.opt, finding, where), 0);
 	if (r->mode == ZDB_SEQ) { /* in user mode the extra key is unknown to this reader */
@@ -416,8 +423,8 @@ static void matrix(enum zdb_mode mode, uint64_t seed)
 		check_cut(r, cut, SIM_KEEP, 0, out);
 		check_cut(r, cut, SIM_DROP, 0, out);
 		check_cut(r, cut, SIM_PREFIX, seed + cut, out);
-		check_cut(r, cut, SIM_RANDOM, seed + cut, out);
-		check_cut(r, cut, SIM_RANDOM, seed + cut + 1000003, out);
+		check_cut(r, cut, SIM_SECTORS, seed + cut, out);
+		check_cut(r, cut, SIM_SECTORS, seed + cut + 1000003, out);
 	}
 	print_message("mode %d seed %llu: %llu cuts, 5 states each\n", (int)mode, (unsigned long long)seed,
 		      (unsigned long long)calls + 1);
@@ -458,7 +465,8 @@ int main(void)
 	};
 
 	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0); /* the disk is simulated: real syncs would only cost time */
+		(void)setenv("TMPDIR", "/dev/shm",
+			     0); /* the disk is simulated: real syncs would only cost time */
 	seed = test_seed() % 1000000;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

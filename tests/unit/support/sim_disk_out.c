@@ -24,7 +24,7 @@ struct state {
 	const struct sim_disk *disk;
 	uint64_t cut;
 	enum sim_policy policy;
-	uint64_t random;
+	uint64_t random, seed;
 	bool *is_durable;      /* per call */
 	struct content *files; /* per inode */
 	size_t *prefix_left; /* SIM_PREFIX: per inode, how many calls that are not durable still get through */
@@ -122,6 +122,7 @@ static bool gets_through(struct state *s, const struct sim_op *op, bool *is_torn
 		*is_torn = --*left == 0;
 		return true;
 	case SIM_RANDOM:
+	case SIM_SECTORS:
 	default:
 		*is_torn = test_random(&s->random) % 2;
 		return test_random(&s->random) % 2;
@@ -173,6 +174,34 @@ static void put_torn(struct state *s, struct content *c, const struct sim_op *op
 	}
 	/* The size may be there before the bytes are. */
 	if (end > c->size && s->policy == SIM_RANDOM && test_random(&s->random) % 2)
+		set_size(c, end);
+}
+
+/*
+ * SIM_SECTORS: up to which call the bytes of a sector have reached the disk. A sector is written as a whole, as it was at
+ * that moment, so that what is in it is always a prefix of what was written to it.
+ */
+static uint64_t sector_reached(const struct state *s, int inode, uint64_t sector)
+{
+	uint64_t r = s->seed ^ ((uint64_t)inode << 40) ^ sector;
+	uint64_t choice = test_random(&r) % 4;
+
+	return choice == 0 ? 0 : choice == 1 ? s->cut : test_random(&r) % (s->cut + 1);
+}
+
+static void put_sectors(struct state *s, struct content *c, const struct sim_op *op, uint64_t call)
+{
+	uint64_t end = op->off + op->len;
+
+	for (uint64_t at = op->off, next; at < end; at = next) {
+		next = (at / SIM_SECTOR + 1) * SIM_SECTOR;
+		if (next > end)
+			next = end;
+		if (call < sector_reached(s, op->inode, at / SIM_SECTOR))
+			put_bytes(c, at, op->data + (at - op->off), next - at);
+	}
+	/* The size may be there before the bytes are. */
+	if (end > c->size && test_random(&s->random) % 4 == 0)
 		set_size(c, end);
 }
 
@@ -333,7 +362,7 @@ static void state_release(struct state *s)
 void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy policy, uint64_t seed,
 			  const char *out)
 {
-	struct state s = {.disk = disk, .policy = policy, .random = seed};
+	struct state s = {.disk = disk, .policy = policy, .random = seed, .seed = seed};
 
 	s.cut = cut < disk->op_count ? cut : disk->op_count;
 	state_init(&s);
@@ -347,6 +376,10 @@ void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy p
 
 		if (!is_name_op(op) && !is_data_op(op))
 			continue;
+		if (!passes && policy == SIM_SECTORS && op->kind == SIM_OP_WRITE) {
+			put_sectors(&s, &s.files[op->inode], op, i);
+			continue;
+		}
 		if (!passes)
 			passes = gets_through(&s, op, &is_torn);
 		if (is_name_op(op)) {

@@ -119,6 +119,11 @@ enum sim_policy {
 	SIM_KEEP,   /* everything is there: the crash of a process */
 	SIM_PREFIX, /* per file, and for all names together, a prefix of what was not synced, the last write torn */
 	SIM_RANDOM, /* any combination, by seed */
+	/*
+	 * Any combination of sectors, by seed, but within a sector never a later write without the earlier ones: a page
+	 * cache writes a sector as it is at that moment. This is the model for code that tells torn records by zeros.
+	 */
+	SIM_SECTORS,
 };
 
 /* Takes what is below `root` (an existing directory) as durable and begins to record. Aborts the test when it cannot. */

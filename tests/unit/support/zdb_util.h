@@ -20,7 +20,7 @@ void zu_teardown(struct zu *u); /* abandons an open engine, removes the director
 /* Points at another pair of directories below `dir` (not owned). */
 void zu_at(struct zu *u, const char *dir, enum zdb_mode mode);
 
-int zu_open(struct zu *u); /* also sets ns; prints why on failure */
+int zu_open(struct zu *u);   /* also sets ns; prints why on failure */
 void zu_close(struct zu *u); /* fails the test when the stop is not clean */
 void zu_crash(struct zu *u);
 
