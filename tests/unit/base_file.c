@@ -272,6 +272,51 @@ static void check_lock(void **state)
 	close(fd);
 }
 
+/* A table that shows another mountinfo than the kernel's. */
+static int open_fixture(const char *path, int flags, mode_t mode)
+{
+	return sys_real.open(strcmp(path, "/proc/self/mountinfo") == 0 ? in("mountinfo") : path, flags, mode);
+}
+
+static void check_mounts_by_text(void **state)
+{
+	static const char text[] =
+		"22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
+		"30 22 0:40 / /mnt/vol\\040one rw,nosuid shared:7 master:2 - fuse.zdbfs zdbfs rw,user_id=0\n"
+		"31 30 8:2 / /mnt/vol\\040one/inner rw - ext4 /dev/sdb1 rw\n"
+		"32 22 0:41 / /mnt/other rw - fuse.sshfs host: rw\n"
+		"33 22 0:42 / /mnt/over rw - fuse.zdbfs zdbfs rw\n"
+		"34 33 8:3 / /mnt/over rw - ext4 /dev/sdc1 rw\n"
+		"35 22 0:43 / /mnt/last rw - fuse.qsfs qsfs rw";
+	static const struct {
+		const char *path;
+		int is_ours;
+	} cases[] = {
+		{"/", 0},
+		{"/mnt", 0},
+		{"/mnt/vol one", 1},
+		{"/mnt/vol one/a/b", 1},
+		{"/mnt/vol onetwo", 0},
+		{"/mnt/vol one/inner/x", 0},
+		{"/mnt/other/x", 0},
+		{"/mnt/over/x", 0},
+		{"/mnt/last", 1},
+		{"/tmp/../mnt/last/", 1},
+		{"/mnt/last/../other", 0},
+	};
+	struct sys_ops table = sys_real;
+
+	(void)state;
+	assert_int_equal(file_write_atomic(in("mountinfo"), 0600, text, strlen(text)), 0);
+	table.open = open_fixture;
+	sys = &table;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (file_is_on_our_mount(cases[i].path) != cases[i].is_ours)
+			fail_msg("wrong about %s", cases[i].path);
+	}
+	sys = &sys_real;
+}
+
 static void check_mount_question(void **state)
 {
 	uint64_t free_bytes, total;
@@ -309,10 +354,10 @@ static void check_no_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(check_paths),           TEST(check_atomic),   TEST(check_atomic_faults),
-		TEST(check_short_transfers), TEST(check_read_all), TEST(check_trees),
-		TEST(check_clone),           TEST(check_lock),     TEST(check_mount_question),
-		TEST(check_no_memory),
+		TEST(check_paths),           TEST(check_atomic),    TEST(check_atomic_faults),
+		TEST(check_short_transfers), TEST(check_read_all),  TEST(check_trees),
+		TEST(check_clone),           TEST(check_lock),      TEST(check_mount_question),
+		TEST(check_mounts_by_text),  TEST(check_no_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
