@@ -2,7 +2,7 @@
 #
 #: make test            everything that must hold (20 min); ends with "N passed, N failed"
 #: make test-unit       unit tests (2 min); T=zdb_engine: only those with this in their name
-#: make test-story      whole programs (10 min): tests/{story,compat,posix,crash}/*.t; T= as above
+#: make test-story      whole programs (10 min): tests/{story,compat,posix,crash,boot}/*.t; T= as above
 #: make test-asan       the unit tests under sanitizers (5 min, of which 3 for its libraries, once)
 #: make fuzz            every fuzz target for SECONDS=10; T= as above
 #: make asan            build/asan/qsfs, the program under sanitizers
@@ -14,7 +14,7 @@ SUM     ?=
 TIMEOUT ?= 300
 
 selected    = $(if $(T),$(foreach x,$1,$(if $(findstring $(T),$(notdir $x)),$x)),$1)
-STORY_TESTS := $(sort $(wildcard tests/story/*.t tests/compat/*.t tests/posix/*.t tests/crash/*.t))
+STORY_TESTS := $(sort $(wildcard tests/story/*.t tests/compat/*.t tests/posix/*.t tests/crash/*.t tests/boot/*.t))
 RUN_TESTS    = perl scripts/run-tests.pl -j $(JOBS) -l $(OUT)/test-logs $(if $(SUM),-s $(SUM))
 
 # What unit tests put in place of the system (faults, a disk whose power can be cut); only what a test uses is linked.

@@ -258,8 +258,8 @@ void cgroup_prepare(struct service *s, struct proc *proc, char *paths, size_t si
 	proc->cgroup_procs = paths;
 }
 
-/* Calls `each` for every process of the group; returns their number. */
-static int each_process(const char *dir, void (*each)(pid_t pid))
+/* Sends a signal (0: none) to every process of the group but those of one process group; returns their number, -1 = there is no such group. */
+static int each_process(const char *dir, int signo, pid_t except_group)
 {
 	char path[DIR_MAX + 32], text[4096];
 	size_t have = 0;
@@ -277,8 +277,12 @@ static int each_process(const char *dir, void (*each)(pid_t pid))
 		text[have] = '\0';
 		while ((end = strchr(at, '\n'))) {
 			count++;
-			if (each)
-				each((pid_t)strtol(at, NULL, 10));
+			if (signo) {
+				pid_t pid = (pid_t)strtol(at, NULL, 10);
+
+				if (except_group == 0 || getpgid(pid) != except_group)
+					kill(pid, signo);
+			}
 			at = end + 1;
 		}
 		have = strlen(at);
@@ -288,9 +292,10 @@ static int each_process(const char *dir, void (*each)(pid_t pid))
 	return count;
 }
 
-static void kill_one(pid_t pid)
+void cgroup_signal(const struct service *s, int signo)
 {
-	kill(pid, SIGKILL);
+	if (s->cgroup[0] && s->unit->kill_mode == UNIT_KILL_CGROUP)
+		each_process(s->cgroup, signo, s->group);
 }
 
 void cgroup_kill(const struct service *s)
@@ -300,13 +305,13 @@ void cgroup_kill(const struct service *s)
 	/* cgroup.kill (since 5.14) is atomic; otherwise go round as long as forks may race with us. */
 	if (write_file(s->cgroup, "cgroup.kill", "1"))
 		return;
-	for (int round = 0; round < 10 && each_process(s->cgroup, kill_one) > 0; round++)
+	for (int round = 0; round < 10 && each_process(s->cgroup, SIGKILL, 0) > 0; round++)
 		;
 }
 
 int cgroup_count(const struct service *s)
 {
-	return s->cgroup[0] ? each_process(s->cgroup, NULL) : -1;
+	return s->cgroup[0] ? each_process(s->cgroup, 0, 0) : -1;
 }
 
 void cgroup_release(struct service *s)

@@ -19,6 +19,9 @@
  */
 void cgroup_prepare(struct service *service, struct proc *proc, char *paths, size_t size);
 
+/* Another signal to every process that has left the service's process group but not its control group. */
+void cgroup_signal(const struct service *service, int signo);
+
 /* SIGKILL to every process in the service's group; harmless without one. */
 void cgroup_kill(const struct service *service);
 

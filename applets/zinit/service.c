@@ -121,6 +121,8 @@ char *service_status_text(char *dst, size_t size, int status)
 
 static bool is_group_empty(const struct service *s)
 {
+	if (s->unit->kill_mode == UNIT_KILL_CGROUP && cgroup_count(s) > 0)
+		return false;
 	return s->group == 0 || s->unit->kill_mode == UNIT_KILL_PROCESS ||
 	       (kill(-s->group, 0) < 0 && errno == ESRCH);
 }
@@ -346,6 +348,7 @@ static int do_signal(struct service *s)
 	if (s->deadline_ms < now + reserve)
 		s->deadline_ms = now + reserve;
 	rc = send_signal(s, s->unit->stop_signal);
+	cgroup_signal(s, s->unit->stop_signal);
 	if (rc == 0)
 		rc = send_signal(s, SIGCONT); /* a stopped process could not obey */
 	if (rc && rc != -ESRCH)
