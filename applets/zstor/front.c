@@ -25,7 +25,6 @@
 #define MARK_CLEAN       2u
 #define INDEX_HEAD_BYTES 29
 #define DATA_HEAD_BYTES  28
-#define BUNDLE_LIMIT_MS  120000u
 
 /* --------------------------------------------------------------------------------------------------- requests --- */
 
@@ -177,10 +176,10 @@ int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t
 	return rc;
 }
 
-int front_bundle(struct zstor *z, const char *ns, uint32_t segment, int fd, char *why)
+int front_spool(struct zstor *z, const char *ns, uint32_t segment, char *why)
 {
 	char number[16];
-	const char *argv[] = {"BUNDLE", ns, number};
+	const char *argv[] = {"SPOOL", ns, number};
 	size_t lens[3];
 	redisReply *reply;
 	int rc;
@@ -189,16 +188,10 @@ int front_bundle(struct zstor *z, const char *ns, uint32_t segment, int fd, char
 	for (int i = 0; i < 3; i++)
 		lens[i] = strlen(argv[i]);
 	pthread_mutex_lock(&z->front_lock);
-	if (z->front)
-		client_set_timeout(z->front, BUNDLE_LIMIT_MS);
 	rc = ask(z, &reply, 3, argv, lens, why);
-	if (z->front)
-		client_set_timeout(z->front, 0);
 	pthread_mutex_unlock(&z->front_lock);
-	if (rc < 0)
-		return rc;
-	rc = reply->type == REDIS_REPLY_STRING ? file_pwrite_full(fd, reply->str, reply->len, 0) : -EPROTO;
-	freeReplyObject(reply);
+	if (rc == 0)
+		freeReplyObject(reply);
 	return rc;
 }
 

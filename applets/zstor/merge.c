@@ -118,6 +118,32 @@ static int merge_one(struct zstor *z, struct obj_work *w, struct manifest_ns *ns
 	return rc;
 }
 
+/*
+ * The first 32 neighbours that cover equally many segments and begin where a larger bundle may begin. Looked for anywhere in
+ * the list, so that a merge that failed once, or a point that brought many bundles, leaves nothing unmerged.
+ */
+static bool find_due(const struct manifest_ns *ns, size_t *begin)
+{
+	size_t run = 0;
+
+	for (size_t i = 0; i < ns->bundles_count; i++) {
+		const struct manifest_bundle *b = &ns->bundles[i];
+		uint64_t span = (uint64_t)b->last - b->first + 1;
+
+		if (run && (uint64_t)b[-1].last - b[-1].first + 1 == span)
+			run++;
+		else
+			run = b->first % (span * BUNDLE_FAN) == 0;
+		if (run && b->first % (span * BUNDLE_FAN) == 0)
+			run = 1;
+		if (run == BUNDLE_FAN) {
+			*begin = i + 1 - BUNDLE_FAN;
+			return true;
+		}
+	}
+	return false;
+}
+
 int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old,
 		      char *why)
 {
@@ -127,22 +153,14 @@ int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, s
 		struct manifest_ns *ns = &m->ns[i];
 
 		for (int merges = 0; merges < MERGES_PER_POINT; merges++) {
-			uint32_t *spans = mem_calloc(ns->bundles_count + 1u, sizeof(*spans));
-			size_t begin, end;
-			bool due;
+			size_t begin;
 
-			if (!spans)
-				return -ENOMEM;
-			for (unsigned b = 0; b < ns->bundles_count; b++)
-				spans[b] = ns->bundles[b].last - ns->bundles[b].first + 1;
-			due = bundle_merge_due(spans, ns->bundles_count, &begin, &end);
-			mem_free(spans);
-			if (!due)
+			if (!find_due(ns, &begin))
 				break;
-			rc = merge_one(z, w, ns, begin, end, old, why);
+			rc = merge_one(z, w, ns, begin, begin + BUNDLE_FAN, old, why);
 			if (rc < 0)
 				return rc;
-			log_info("merged %zu bundles of %s", end - begin, ns->name);
+			log_info("merged %d bundles of %s", BUNDLE_FAN, ns->name);
 		}
 	}
 	return rc;

@@ -184,6 +184,8 @@ static int wait_for_uploads(struct point *p)
 			pthread_mutex_lock(&p->z->lock);
 			(void)owed_refresh(p->z, true);
 		}
+		if (unknown && scanned && error == NULL)
+			error = "some of them are not in the spool and cannot be had from the front zdb";
 		if (missing != before)
 			progress_ms = clock_mono_ms();
 		before = missing;

@@ -56,40 +56,16 @@ static int owe_segment(struct scan *s, const char *ns, uint32_t n)
 	return rc;
 }
 
-static int owe_bundle(struct scan *s, const char *ns, uint32_t n)
+/* Only the server knows what a segment changed in the index: it derives that from the log. */
+static void owe_bundle(struct scan *s, const char *ns, uint32_t n)
 {
-	struct spool_intent in = {.kind = SPOOL_BUNDLE, .first = n, .last = n};
-	struct spool_writer *w = NULL;
 	char why[ZS_WHY] = "";
-	uint8_t chunk[16384];
-	off_t at = 0;
-	ssize_t got;
-	int rc, fd = sys->open(s->z->dir, O_RDWR | O_TMPFILE, 0600);
 
-	if (fd < 0)
-		return -errno;
-	rc = front_bundle(s->z, ns, n, fd, why);
-	if (rc < 0) {
-		log_every(60000, LOG_LEVEL_WARN, "the index changes of %s/%" PRIu32 " cannot be had now: %s",
-			  ns, n, why[0] ? why : err_str(rc));
-		sys->close(fd);
-		return 0; /* asked for again by the next recovery point */
-	}
-	(void)str_copy(in.ns, sizeof(in.ns), ns);
-	in.size = (uint64_t)sys->lseek(fd, 0, SEEK_END);
-	rc = spool_put_begin(s->z->spool, &in, &w);
-	while (rc == 0 && (got = file_pread_full(fd, chunk, sizeof(chunk), at)) != 0) {
-		rc = got < 0 ? (int)got : spool_put_write(w, chunk, (size_t)got);
-		at += got;
-	}
-	if (rc == 0)
-		rc = spool_put_commit(w, NULL);
-	else
-		spool_put_abort(w);
-	sys->close(fd);
-	if (rc == 0)
+	if (front_spool(s->z, ns, n, why) == 0)
 		s->added++;
-	return rc;
+	else /* asked for again by the next recovery point */
+		log_every(60000, LOG_LEVEL_WARN, "the index changes of %s/%" PRIu32 " cannot be had now: %s",
+			  ns, n, why);
 }
 
 static int scan_ns(void *ctx, const char *name, unsigned char type)
@@ -123,7 +99,7 @@ static int scan_ns(void *ctx, const char *name, unsigned char type)
 		if (segment)
 			rc = owe_segment(s, name, n);
 		if (rc == 0 && bundle)
-			rc = owe_bundle(s, name, n);
+			owe_bundle(s, name, n);
 	}
 	return rc;
 }

@@ -205,7 +205,7 @@ static bool is_avoided(const uint64_t *avoid, unsigned i)
 static void name_missing(struct zstor *z, const uint64_t *avoid, char *why)
 {
 	uint64_t now = clock_mono_ms();
-	size_t n = strlen(why);
+	size_t begin = strlen(why), n = begin;
 
 	for (unsigned i = 0; i < z->data_count && n + 1 < ZS_WHY; i++) {
 		struct zs_store *s = &z->data[i];
@@ -214,15 +214,19 @@ static void name_missing(struct zstor *z, const uint64_t *avoid, char *why)
 
 		backend_state(s->backend, &st);
 		str_duration(age, sizeof(age), now > st.since_ms ? now - st.since_ms : 0);
-		if (!st.up)
-			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (%s, since %s)", n ? "," : "",
-					      s->label, st.last_error[0] ? st.last_error : "not tried yet",
-					      age);
+		if (!st.tried)
+			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (not tried yet)",
+					      n > begin ? "," : "", s->label);
+		else if (!st.up)
+			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (%s, since %s)",
+					      n > begin ? "," : "", s->label,
+					      st.last_error[0] ? st.last_error : "not tried yet", age);
 		else if (s->full_until_ms > now)
-			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (full)", n ? "," : "", s->label);
-		else if (is_avoided(avoid, i))
-			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (failed just now)", n ? "," : "",
+			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (full)", n > begin ? "," : "",
 					      s->label);
+		else if (is_avoided(avoid, i))
+			n += (size_t)snprintf(why + n, ZS_WHY - n, "%s %s (failed just now)",
+					      n > begin ? "," : "", s->label);
 	}
 }
 

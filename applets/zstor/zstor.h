@@ -271,8 +271,8 @@ void front_cuts_release(struct front_cuts *c);
 /* Asks for the unlinking of a segment whose content the stores hold. */
 int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t content[CONTENT_ID_BYTES],
 		char *why);
-/* Bundle of a closed segment, as the server derives it now, into an open file. */
-int front_bundle(struct zstor *z, const char *ns, uint32_t segment, int fd, char *why);
+/* Asks for the intentions of a closed segment once more: its bundle can only be had from the server's index. */
+int front_spool(struct zstor *z, const char *ns, uint32_t segment, char *why);
 /* Makes all namespaces read-only: this front end is fenced. */
 void front_lock_all(struct zstor *z);
 

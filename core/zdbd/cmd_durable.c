@@ -194,6 +194,39 @@ enum verdict cmd_evict(struct call *call)
 	return evict_begin(call, ns, n);
 }
 
+/* ----------------------------------------------------------------------------------------------------- SPOOL */
+
+/* SPOOL namespace n: the intentions of a closed segment once more, durably, for a spool that was lost. */
+enum verdict cmd_spool(struct call *call)
+{
+	struct client *c = call->c;
+	struct zdb_ns *ns;
+	uint32_t n;
+	int err;
+
+	if (!segment_word(call, 2, &n)) {
+		reply_error(c, "Invalid argument");
+		return DONE;
+	}
+	ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, 1), ARG_LEN(call, 1));
+	if (!ns) {
+		reply_error(c, "Namespace not found");
+		return DONE;
+	}
+	err = spool_again(call->d, ns, n);
+	if (!err)
+		reply_ok(c);
+	else if (err == -ENOENT)
+		reply_error(c, "Segment is not closed");
+	else if (err == -EINPROGRESS)
+		reply_error(c, "Segment is not here");
+	else if (err == -EOPNOTSUPP)
+		reply_error(c, "Nothing is spooled");
+	else
+		reply_error(c, "Internal Error");
+	return DONE;
+}
+
 /* ------------------------------------------------------------------------------------------------------- CUT */
 
 struct cut_job;

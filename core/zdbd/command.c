@@ -55,6 +55,7 @@ const struct command commands[] = {
 	{"BATCH", 0, 0, cmd_batch},
 	{"EVICT", 4, F_ADMIN | F_EXACT, cmd_evict},
 	{"CUT", 0, F_ADMIN, cmd_cut},
+	{"SPOOL", 3, F_ADMIN | F_EXACT, cmd_spool},
 };
 
 const size_t commands_count = sizeof(commands) / sizeof(commands[0]);

@@ -160,6 +160,21 @@ static int spool_segment(struct zdbd *d, struct zdb_ns *ns, uint32_t closed)
 	return put(d, &in);
 }
 
+int spool_again(struct zdbd *d, struct zdb_ns *ns, uint32_t closed)
+{
+	struct zdb_bundle *bundle;
+	int err;
+
+	if (!d->spool || ns_is_temp(d, zdb_ns_name(ns)))
+		return -EOPNOTSUPP;
+	err = zdb_bundle_derive(ns, closed, &bundle);
+	if (err)
+		return err;
+	err = spool_bundle(d, zdb_ns_name(ns), bundle);
+	zdb_bundle_free(bundle);
+	return err ? err : spool_segment(d, ns, closed);
+}
+
 /* ------------------------------------------------------------------------------------------- sets of numbers */
 
 static int compare_u32(const void *a, const void *b)

@@ -259,7 +259,14 @@ enum verdict cmd_ping(struct call *call), cmd_time(struct call *call), cmd_auth(
 	cmd_hooks(struct call *call), cmd_index(struct call *call), cmd_stop(struct call *call),
 	cmd_mirror(struct call *call), cmd_master(struct call *call);
 /* cmd_durable.c */
-enum verdict cmd_sync(struct call *call), cmd_evict(struct call *call), cmd_cut(struct call *call);
+enum verdict cmd_sync(struct call *call), cmd_evict(struct call *call), cmd_cut(struct call *call),
+	cmd_spool(struct call *call);
+
+/*
+ * events.c: puts segment `closed` and its bundle, derived from the log, into the spool as its rotation did: for a spool that was
+ * lost. -ENOENT not closed, -EINPROGRESS the segment is not here, -EOPNOTSUPP nothing of this namespace is ever spooled.
+ */
+int spool_again(struct zdbd *d, struct zdb_ns *ns, uint32_t closed);
 
 /* Checks the answer to the client's challenge. NULL = right, else the error text. */
 const char *challenge_error(struct client *c, const uint8_t *hash, size_t len, const char *password,

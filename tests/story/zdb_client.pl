@@ -1,5 +1,6 @@
 #!/usr/bin/perl
-# A small client of a zdb for the stories. SOCKET NSNEW NS | FILL NS COUNT SIZE FILE | VERIFY NS FILE | DEL NS FILE
+# A small client of a zdb for the stories. SOCKET NSNEW NS | FILL NS COUNT SIZE FILE | VERIFY NS FILE | ABSENT NS FILE |
+# DEL NS FILE NTH DELETED | REWRITE NS FILE NTH | CALL WORD...
 use strict;
 use warnings;
 use Digest::MD5 qw(md5_hex);
@@ -67,6 +68,47 @@ if ($what eq 'NSNEW') {
 	}
 	print "$good good, $bad bad\n";
 	exit 1 if $bad || !$good;
+} elsif ($what eq 'ABSENT') {
+	my ($ns, $file) = @args;
+	open my $in, '<', $file or die "$file: $!\n";
+	use_ns($ns);
+	while (<$in>) {
+		my ($key) = split;
+		die "$key is still there\n" if defined call('GET', pack 'H*', $key);
+	}
+} elsif ($what eq 'DEL' || $what eq 'REWRITE') {
+	my ($ns, $file, $nth, $deleted) = @args;
+	my (@kept, @gone);
+	open my $in, '<', $file or die "$file: $!\n";
+	use_ns($ns);
+	while (my $line = <$in>) {
+		my ($key) = split ' ', $line;
+		if ($. % $nth) {
+			push @kept, $line;
+		} elsif ($what eq 'DEL') {
+			my $r = call('DEL', pack 'H*', $key);
+			die "DEL: " . ($r // 'nil') . "\n" if ($r // '') ne '+OK';
+			push @gone, $line;
+		} else {
+			my $value = "rewritten $key " . rand;
+			my $r = call('SET', pack('H*', $key), $value);
+			die "SET: " . ($r // 'nil') . "\n" if !defined $r || length $r != 8;
+			push @kept, "$key " . md5_hex($value) . "\n";
+		}
+	}
+	my $r = call('SYNC');
+	die "SYNC: $r\n" if $r ne '+OK';
+	open my $out, '>', $file or die "$file: $!\n";
+	print {$out} @kept;
+	close $out or die;
+	if ($what eq 'DEL') {
+		open my $list, '>>', $deleted or die "$deleted: $!\n";
+		print {$list} @gone;
+	}
+} elsif ($what eq 'CALL') {
+	my $r = call(@args);
+	print $r // 'nil', "\n";
+	exit 1 if defined $r && $r =~ /^-/;
 } else {
 	die "unknown: $what\n";
 }

@@ -7,6 +7,7 @@
 #	v_zdb_start		v_zdb_stop [SIGNAL]
 #	v_fill NS COUNT SIZE FILE	inserts random values, appends "id md5" lines; every one is synced when it returns
 #	v_verify NS FILE		reads them all back
+#	v_delete, v_rewrite, v_absent	every nth of a list
 
 V_STORES="d1 d2 d3 d4 d5 d6 m1 m2 m3 m4"
 
@@ -109,7 +110,7 @@ v_zstor_stop() { v_end "$V/run/zstor.mpid" "${1:-TERM}"; }
 # Fails when the server refuses to start.
 v_zdb_start() {
 	ZSTOR_CONFIG=$V/zstor.toml HOOK_RESTORE_LIMIT=${RESTORE_LIMIT:-30s} "$QSFS" zdb --mode seq --socket "$V/run/zdb.sock" \
-		--data "$V/front/data" --index "$V/front/index" --hook "$V/hook" --spool "$V/front/spool" --datasize 4194304 \
+		--data "$V/front/data" --index "$V/front/index" --hook "$V/hook" --spool "$V/front/spool" --datasize "${DATASIZE:-4194304}" \
 		>>"$V/zdb.log" 2>&1 </dev/null &
 	echo $! >"$V/run/zdb.pid"
 	wait_until 60 v_zdb_decided
@@ -136,6 +137,9 @@ v_ns() {
 	for n in "$@"; do perl "$V_RESP" "$V/run/zdb.sock" NSNEW "$n" || return 1; done
 }
 v_fill() { perl "$V_RESP" "$V/run/zdb.sock" FILL "$1" "$2" "$3" "$4"; }
+v_delete() { perl "$V_RESP" "$V/run/zdb.sock" DEL "$1" "$2" "$3" "$4"; } # NS LIST EVERY_NTH DELETED: moves lines to DELETED
+v_absent() { perl "$V_RESP" "$V/run/zdb.sock" ABSENT "$1" "$2"; }
+v_rewrite() { perl "$V_RESP" "$V/run/zdb.sock" REWRITE "$1" "$2" "$3"; } # NS LIST EVERY_NTH
 v_verify() { perl "$V_RESP" "$V/run/zdb.sock" VERIFY "$1" "$2"; }
 
 v_stop_all() {
