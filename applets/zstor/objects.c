@@ -145,12 +145,14 @@ static int write_shards(struct zstor *z, struct obj_work *w, const struct obj_id
 	return rc;
 }
 
-/* The record of what was written. When the metadata stores cannot take it the shards are taken back. */
+/*
+ * The record of what was written. When too few metadata stores answer, some may hold its pieces all the same, and the next
+ * read may find it: so the shards stay (at worst as garbage), whatever happens.
+ */
 static int write_record(struct zstor *z, struct obj_work *w, const struct obj_id *id,
 			const struct record *rec, uint64_t version_high, char *why)
 {
 	struct record_state st = {0};
-	struct obj_report rep = {0};
 	struct meta m;
 	int rc = -EAGAIN;
 
@@ -160,9 +162,30 @@ static int write_record(struct zstor *z, struct obj_work *w, const struct obj_id
 	if (rc == 0)
 		return object_owe_pieces(z, id, &st);
 	snprintf(why, ZS_WHY, "fewer than %u metadata stores took the record: %s", m.k + 1, err_str(rc));
-	if (obj_delete(w, rec, &z->data_stores, &rep) < 0 && object_discard_record(z, rec, 0) < 0)
-		log_warn("shards of an object that could not be recorded stay on the stores");
 	return rc;
+}
+
+/* A record that was found on fewer stores than a write needs was never acknowledged: it counts once it is. */
+static int confirm_record(struct zstor *z, struct obj_work *w, const struct obj_id *id,
+			  struct record_state *st, char *why)
+{
+	struct meta m;
+	int rc = 0;
+
+	zs_meta_copy(z, &m);
+	if ((unsigned)__builtin_popcount(st->have) < m.k + 1) {
+		rc = record_repair(&m, w, id, st);
+		if ((unsigned)__builtin_popcount(st->have) >= m.k + 1)
+			rc = 0;
+		else if (rc == 0)
+			rc = -EAGAIN;
+	}
+	if (rc < 0) {
+		snprintf(why, ZS_WHY, "fewer than %u metadata stores hold the record: %s", m.k + 1,
+			 err_str(rc));
+		return rc;
+	}
+	return object_owe_pieces(z, id, st);
 }
 
 int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct obj_source *source,
@@ -193,7 +216,7 @@ int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, con
 			   memcmp(old.priv.content, content, CONTENT_ID_BYTES) == 0;
 	}
 	if (is_there) {
-		rc = object_owe_pieces(z, id, &st);
+		rc = confirm_record(z, w, id, &st, why);
 		goto out;
 	}
 	rc = write_shards(z, w, id, source, &rec, why);
