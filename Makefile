@@ -82,7 +82,7 @@ MAP_PREFIX = -ffile-prefix-map="$$(cat $(OUT)/sysroot.path)"=sysroot
 
 # PARTIAL=1 links although functions are missing (calling one is a crash): for a tree in which rooms are still being built.
 # The tests never do.
-PARTIAL ?= 1
+PARTIAL ?= 0
 LINK_STRICT := $(if $(filter 1,$(PARTIAL)),-Wl$(comma)--warn-unresolved-symbols,-Wl$(comma)--fatal-warnings)
 
 ifeq ($(KIND),musl)
