@@ -77,8 +77,6 @@ WARN := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -W
 	-Wdate-time -Wno-format-truncation
 CPPFLAGS_OUR := -I. -I$(GEN) -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DFUSE_USE_VERSION=317
 CFLAGS_COMMON := -std=gnu11 -g -pipe -fPIE -ffunction-sections -fdata-sections -ffile-prefix-map=$(CURDIR)=.
-# No path of this machine gets into the result. Looked up when a file is compiled: the prefix does not exist before.
-MAP_PREFIX = -ffile-prefix-map="$$(cat $(OUT)/sysroot.path)"=sysroot
 
 # PARTIAL=1 links although functions are missing (calling one is a crash): for a tree in which rooms are still being built.
 # The tests never do.
@@ -144,11 +142,11 @@ $(CORE_LIB) $(APPLET_LIB):
 $(OBJ)/%.o: %.c $(OUT)/flags $(OUT)/sysroot.path | $(GEN)/autoconf.h $(GEN)/build_info.h
 	@mkdir -p $(@D)
 	@echo '  CC      $<'
-	$(SHOW)$(CC) $(CPPFLAGS_OUR) $(CFLAGS_OUR) $(MAP_PREFIX) -MMD -MP -c $< -o $@
+	$(SHOW)$(CC) $(CPPFLAGS_OUR) $(CFLAGS_OUR) -MMD -MP -c $< -o $@
 
 $(OBJ)/generated/%.o: $(GEN)/%.c $(OUT)/flags $(OUT)/sysroot.path
 	@mkdir -p $(@D)
-	$(SHOW)$(CC) $(CPPFLAGS_OUR) $(CFLAGS_OUR) $(MAP_PREFIX) -MMD -MP -c $< -o $@
+	$(SHOW)$(CC) $(CPPFLAGS_OUR) $(CFLAGS_OUR) -MMD -MP -c $< -o $@
 
 -include $(CORE_OBJ:.o=.d) $(APPLET_OBJ:.o=.d) $(MAIN_OBJ:.o=.d) $(UNIT_SRC:%.c=$(OBJ)/%.d)
 

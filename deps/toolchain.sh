@@ -54,6 +54,6 @@ crtendS.o%s $1/lib/crtn.o
 -nostdlib --eh-frame-hdr --hash-style=gnu --build-id %{static-pie:-static -pie --no-dynamic-linker -z text;:-static}
 
 SPECS
-	printf '#!/bin/sh\nexec %sgcc -ffile-prefix-map=%s=sysroot "$@" -specs %s/lib/qsfs.specs\n' "${CROSS_COMPILE:-}" "$1" "$1" >"$1/bin/qcc"
+	printf '#!/bin/sh\nexec %sgcc "$@" -ffile-prefix-map=%s=sysroot -specs %s/lib/qsfs.specs\n' "${CROSS_COMPILE:-}" "$1" "$1" >"$1/bin/qcc"
 	chmod +x "$1/bin/qcc"
 }

@@ -454,7 +454,7 @@ static void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 	fuse_reply_err(req, 0);
 }
 
-static const uint8_t zeros[FMT_BLOCK];
+static uint8_t zeros[FMT_BLOCK]; /* never written; not const, so that it takes no room in the file */
 
 static void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse_file_info *fi)
 {

@@ -527,7 +527,7 @@ ssize_t fs_op_copy(struct fs *fs, uint64_t from, uint64_t from_off, uint64_t to,
 		}
 		for (size_t p = 0; p < r.count && !rc; p++) {
 			/* zeros are written as such: a hole under the target's old bytes would show them */
-			static const uint8_t zeros[FMT_BLOCK];
+			static uint8_t zeros[FMT_BLOCK]; /* never written; not const, so that it takes no room in the file */
 			const uint8_t *data = r.pieces[p].data ? r.pieces[p].data : zeros;
 			ssize_t n = fs_op_write(fs, to, to_off + done, data, r.pieces[p].len);
 
