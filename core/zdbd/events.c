@@ -428,12 +428,25 @@ struct missing {
 	uint32_t n;
 };
 
+/* A hook may claim what it likes: the file must be there, or readers would ask for it again and again. */
+static bool is_there(const struct missing *m)
+{
+	char path[PATH_SIZE];
+	struct stat st;
+
+	zdb_ns_data_path(m->ns, m->n, path, sizeof(path));
+	if (sys->stat(path, &st) == 0)
+		return true;
+	log_warn("hook missing-data ended well, but the segment is not here file=%s", path);
+	return false;
+}
+
 static void missing_done(struct hook *h, bool ok)
 {
 	struct missing *m = h->ctx;
 
 	if (zdb_ns_alive(m->ns)) {
-		if (ok)
+		if (ok && is_there(m))
 			zdb_segment_restored(m->ns, m->n);
 		else
 			zdb_segment_failed(m->ns, m->n, -EIO);
