@@ -424,7 +424,8 @@ static int on_segment_closed(void *ctx, struct zdb_ns *ns, uint32_t closed, cons
 /* ------------------------------------------------------------------------------------------------ absent segments */
 
 struct missing {
-	struct zdb_ns *ns; /* referenced */
+	struct list link;  /* d->missing */
+	struct zdb_ns *ns; /* referenced; NULL: the engine is closed */
 	uint32_t n;
 };
 
@@ -445,14 +446,28 @@ static void missing_done(struct hook *h, bool ok)
 {
 	struct missing *m = h->ctx;
 
-	if (zdb_ns_alive(m->ns)) {
+	if (m->ns && zdb_ns_alive(m->ns)) {
 		if (ok && is_there(m))
 			zdb_segment_restored(m->ns, m->n);
 		else
 			zdb_segment_failed(m->ns, m->n, -EIO);
 	}
-	zdb_ns_unref(m->ns);
+	if (m->ns)
+		zdb_ns_unref(m->ns);
+	list_del(&m->link);
 	mem_free(m);
+}
+
+void missing_forget(struct zdbd *d)
+{
+	list_each(&d->missing, it)
+	{
+		struct missing *m = container_of(it, struct missing, link);
+
+		if (m->ns)
+			zdb_ns_unref(m->ns);
+		m->ns = NULL;
+	}
 }
 
 static int on_data_missing(void *ctx, struct zdb_ns *ns, uint32_t n)
@@ -470,6 +485,7 @@ static int on_data_missing(void *ctx, struct zdb_ns *ns, uint32_t n)
 		return -ENOMEM;
 	m->ns = zdb_ns_ref(ns);
 	m->n = n;
+	list_add_tail(&d->missing, &m->link);
 	zdb_ns_data_path(ns, n, path, sizeof(path));
 	log_info("segment is not here, asking for it file=%s", path);
 	err = hook_start(d, "missing-data", or_else(d->opt.missing_limit_ms, MISSING_LIMIT_MS), missing_done,
@@ -477,6 +493,7 @@ static int on_data_missing(void *ctx, struct zdb_ns *ns, uint32_t n)
 	if (err) {
 		log_err("cannot start hook event=missing-data file=%s: %s", path, err_str(err));
 		zdb_ns_unref(m->ns);
+		list_del(&m->link);
 		mem_free(m);
 	}
 	return err;

@@ -2,12 +2,14 @@
  * server: life of a server, and the end of each turn. See zdbd.h and zdbd_int.h.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
+#include "core/base/file.h"
 #include "core/base/sys.h"
 #include "core/zdbd/zdbd_int.h"
 
@@ -20,6 +22,8 @@ extern char **environ;
 #define GRACE_MS       10000
 #define ENV_MAX        4096
 #define READY_LIMIT_MS 600000
+#define LOCK_WAIT_MS   1000
+#define LOCK_POLL_MS   20
 
 /* ------------------------------------------------------------------------------------------------------ turns */
 
@@ -149,6 +153,7 @@ static void init_lists(struct zdbd *d)
 	list_init(&d->mirrors);
 	list_init(&d->namespaces);
 	list_init(&d->sync_wanted);
+	list_init(&d->missing);
 	list_init(&d->hooks);
 	list_init(&d->queued);
 }
@@ -192,6 +197,58 @@ struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
 
 /* ------------------------------------------------------------------------------------------------------- start */
 
+/* Opens and locks one root's lock file. The descriptor, -E_LOCKED, or -1 when the root cannot be written: the engine says what is wrong. */
+static int lock_root(const char *root)
+{
+	char path[FILE_PATH_MAX];
+	int fd;
+
+	if (file_mkdir_p(root, 0700) || file_join(path, sizeof(path), root, ".lockfile"))
+		return -1;
+	fd = sys->open(path, O_RDWR | O_CREAT, 0664);
+	if (fd >= 0 && sys->flock(fd, LOCK_EX | LOCK_NB) < 0) {
+		sys->close(fd);
+		return -E_LOCKED;
+	}
+	return fd;
+}
+
+static void unlock_roots(int fds[2])
+{
+	size_t i;
+
+	for (i = 0; i < 2; i++) {
+		if (fds[i] >= 0)
+			sys->close(fds[i]);
+		fds[i] = -1;
+	}
+}
+
+/*
+ * The engine's locks, taken early: nobody may restore into directories that another server uses. A server that was killed while it
+ * started a hook leaves them locked until that has begun, so they are waited for a moment.
+ */
+static int lock_roots(struct zdbd *d, int fds[2], struct err_text *why)
+{
+	const char *roots[2] = {d->opt.index_root, d->opt.data_root};
+	uint64_t deadline = clock_deadline(LOCK_WAIT_MS);
+	size_t i;
+
+	for (;;) {
+		for (i = 0; i < 2; i++) {
+			fds[i] = lock_root(roots[i]);
+			if (fds[i] == -E_LOCKED)
+				break;
+		}
+		if (i == 2)
+			return 0;
+		unlock_roots(fds);
+		if (clock_left_ms(deadline) == 0)
+			return err_set(why, -E_LOCKED, "an instance of zdb is already using: %s", roots[i]);
+		poll(NULL, 0, LOCK_POLL_MS);
+	}
+}
+
 static int open_spool(struct zdbd *d, struct err_text *why)
 {
 	int err;
@@ -234,9 +291,25 @@ static int set_up_default(struct zdbd *d, struct err_text *why)
 	return err ? err_set(why, err, "cannot set up namespace default: %s", err_str(err)) : 0;
 }
 
-int zdbd_open(struct zdbd *d, struct err_text *why)
+static int restore_namespaces(struct zdbd *d, struct err_text *why)
 {
 	const char *roots[] = {d->opt.index_root, d->opt.data_root};
+	int err = hook_run(d, "namespaces-init", d->opt.init_limit_ms, roots, 2);
+
+	if (err == -EINTR)
+		return err_set(why, -EINTR, "stopped while namespaces were being restored");
+	/*
+	 * Its status says nothing to upstream, where `ready` is what refuses a start. On a stored volume that is too
+	 * late: opening the roots makes an empty `default`, which the next restore would find in its way.
+	 */
+	if (err && err != -ENOENT && d->spool)
+		return err_set(why, -ECANCELED,
+			       "the hook `namespaces-init` did not succeed: nothing was opened");
+	return 0;
+}
+
+int zdbd_open(struct zdbd *d, struct err_text *why)
+{
 	struct zdb_options zo = {
 		.data_root = d->opt.data_root,
 		.index_root = d->opt.index_root,
@@ -250,22 +323,18 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 	};
 	struct zdb_ns *ns = NULL;
 	char sentence[400] = "";
-	int err;
+	int err, locks[2] = {-1, -1};
 
 	if (d->opt.protect && !d->admin)
 		return err_set(why, -EINVAL, "--protect needs an admin password");
-	err = open_spool(d, why);
+	err = lock_roots(d, locks, why);
+	if (!err)
+		err = open_spool(d, why);
+	if (!err)
+		err = restore_namespaces(d, why);
+	unlock_roots(locks);
 	if (err)
 		return err;
-	err = hook_run(d, "namespaces-init", d->opt.init_limit_ms, roots, 2);
-	if (err == -EINTR)
-		return err_set(why, -EINTR, "stopped while namespaces were being restored");
-	/*
-	 * Its status says nothing to upstream, where `ready` is what refuses a start. On a stored volume that is too
-	 * late: opening the roots makes an empty `default`, which the next restore would find in its way.
-	 */
-	if (err && err != -ENOENT && d->spool)
-		return err_set(why, -ECANCELED, "the hook `namespaces-init` did not succeed: nothing was opened");
 	err = zdb_open(&d->eng, &zo, sentence, sizeof(sentence));
 	if (err)
 		return err_set(why, err == -EBUSY ? -E_LOCKED : err, "%s",
@@ -398,6 +467,7 @@ static void settle(struct zdbd *d)
 	worker_pool_free(d->read_pool, true);
 	d->read_pool = NULL;
 	client_free_dead(d);
+	missing_forget(d);
 	loop_timer_stop(&d->tick);
 	loop_timer_stop(&d->wait_timer);
 	loop_timer_stop(&d->engine_timer);

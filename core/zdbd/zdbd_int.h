@@ -330,6 +330,8 @@ char *dirty_text(struct zns *z);
 bool dirty_numbers(struct zns *z, struct numbers *out);
 void dirty_forget(struct zns *z);
 void rotations_forget(struct zns *z);
+/* The engine is about to close: hooks that bring segments back have nobody to tell any more. */
+void missing_forget(struct zdbd *d);
 /* Hooks of rotations that could not be started. */
 void rotations_retry(struct zdbd *d);
 
@@ -360,7 +362,7 @@ struct zdbd {
 	uint16_t port;
 	int spare_fd; /* given up to refuse a client when there is no other descriptor */
 
-	struct list clients, dead, pending, ready, waits, mirrors, namespaces, sync_wanted;
+	struct list clients, dead, pending, ready, waits, mirrors, namespaces, sync_wanted, missing;
 	size_t clients_count, clients_max;
 	uint64_t next_client;
 	uint8_t *scratch;
