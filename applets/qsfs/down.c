@@ -22,7 +22,8 @@
 #include "core/base/log.h"
 #include "core/base/str.h"
 
-#define TICK_MS 1000
+#define TICK_MS	    1000
+#define PROGRESS_MS 10000
 
 struct down_conf {
 	const char *config, *data;
@@ -53,10 +54,17 @@ static int ask(const struct volume *v, pid_t supervisor)
 	return rc;
 }
 
+/* What was said last, and when: the same again only every PROGRESS_MS. */
+struct said {
+	char text[384];
+	uint64_t at_ms;
+};
+
 /* "stopping zdb, zstor; 3 files (12.0 MiB) still to upload" */
-static void progress(const struct volume *v, uint64_t since_ms)
+static void progress(const struct volume *v, uint64_t since_ms, struct said *said)
 {
 	char socket[VOLUME_PATH + 64], names[256] = "", for_time[STR_HUMAN_MAX], bytes[STR_HUMAN_MAX];
+	char text[sizeof(said->text)];
 	struct services *list = calloc(1, sizeof(*list));
 	struct owed o;
 
@@ -71,13 +79,16 @@ static void progress(const struct volume *v, uint64_t since_ms)
 		}
 	}
 	free(list);
-	str_duration(for_time, sizeof(for_time), since_ms);
 	if (owed_read(v, &o) == 0 && o.files)
-		log_info("stopping for %s: %s; %llu files (%s) still to upload", for_time,
-			 names[0] ? names : "stores", (unsigned long long)o.files,
-			 str_size(bytes, sizeof(bytes), o.bytes));
+		str_fmt(text, sizeof(text), "%s; %llu files (%s) still to upload", names[0] ? names : "stores",
+			(unsigned long long)o.files, str_size(bytes, sizeof(bytes), o.bytes));
 	else
-		log_info("stopping for %s: %s", for_time, names[0] ? names : "stores");
+		str_copy(text, sizeof(text), names[0] ? names : "stores");
+	if (strcmp(text, said->text) != 0 || clock_mono_ms() - said->at_ms >= PROGRESS_MS) {
+		str_copy(said->text, sizeof(said->text), text);
+		said->at_ms = clock_mono_ms();
+		log_info("stopping for %s: %s", str_duration(for_time, sizeof(for_time), since_ms), text);
+	}
 }
 
 /* The end of a process that need not be our child. 1 ended, 0 not within the time. */
@@ -112,6 +123,7 @@ int down_volume(const struct volume *v, pid_t supervisor, uint64_t timeout_ms)
 {
 	uint64_t deadline = timeout_ms == UINT64_MAX ? CLOCK_NEVER : clock_deadline((int64_t)timeout_ms);
 	uint64_t begin = clock_mono_ms();
+	struct said said = {.text = ""};
 	int pidfd = supervisor > 0 ? (int)syscall(SYS_pidfd_open, supervisor, 0) : -1;
 	int rc = -1;
 
@@ -125,7 +137,7 @@ int down_volume(const struct volume *v, pid_t supervisor, uint64_t timeout_ms)
 			log_warn("still stopping: it goes on by itself");
 			rc = EXIT_AGAIN;
 		} else {
-			progress(v, clock_mono_ms() - begin);
+			progress(v, clock_mono_ms() - begin, &said);
 		}
 	}
 	if (pidfd >= 0)

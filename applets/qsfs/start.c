@@ -22,8 +22,8 @@
 
 #define LOCK_FD	      9	    /* where the supervisor finds the volume's lock; it only has to keep it open */
 #define LOOK_MS	      50    /* between two looks at the services */
+#define PROGRESS_MS   10000 /* the same line again after this */
 #define ABANDON_MS    60000 /* a failed start is given this long to stop in order */
-#define TRIES_ALLOWED 3	    /* a service that ends this often while the volume starts will not come up */
 
 int start_init(struct start *s, const struct volume *v)
 {
@@ -125,33 +125,56 @@ static void say_failed(const struct start *s, const char *service)
 		log_err("cannot start the volume: %s ended: see %s", service, s->v->log);
 }
 
+/* Where a start stands, and what was said of it. */
+struct progress {
+	char text[256], before[256], said[256];
+	uint64_t deadline, begin_ms, said_ms;
+};
+
+/* Any change is progress and renews the deadline. It is shown after a second, when it changed, or every PROGRESS_MS. */
+static void progress_note(struct progress *p, uint64_t quiet_ms)
+{
+	uint64_t now = clock_mono_ms();
+
+	if (strcmp(p->text, p->before) != 0) {
+		p->deadline = clock_deadline((int64_t)quiet_ms);
+		str_copy(p->before, sizeof(p->before), p->text);
+	}
+	if (p->text[0] && now - p->begin_ms > 1000 &&
+	    (now - p->said_ms >= PROGRESS_MS || (strcmp(p->text, p->said) != 0 && now - p->said_ms >= 1000))) {
+		log_info("%s", p->text);
+		str_copy(p->said, sizeof(p->said), p->text);
+		p->said_ms = now;
+	}
+}
+
+static void look_around(struct start *s, struct services *list, struct watch *w, struct progress *p)
+{
+	char socket[VOLUME_PATH + 64];
+	const struct service *init;
+
+	str_fmt(socket, sizeof(socket), "%s/zinit.sock", s->v->run);
+	if (services_read(socket, list, NULL) == 0 && list->count > 0) {
+		look(list, w);
+		str_fmt(p->text, sizeof(p->text), "%zu of %zu services are up, waiting for %s", w->up, w->want, w->waiting);
+		init = services_find(list, "init");
+		s->created |= init && service_is_up(init);
+	}
+	if (w->up < w->want)
+		reason_progress(s->v, p->text, sizeof(p->text));
+}
+
 int start_wait(struct start *s, uint64_t quiet_ms)
 {
-	char socket[VOLUME_PATH + 64], progress[256] = "", before[256] = "";
-	uint64_t deadline = clock_deadline((int64_t)quiet_ms), shown = clock_mono_ms();
-	struct pollfd p = {.fd = s->signals, .events = POLLIN};
+	struct progress p = {.begin_ms = clock_mono_ms(), .deadline = clock_deadline((int64_t)quiet_ms)};
+	struct pollfd signals = {.fd = s->signals, .events = POLLIN};
 	struct services *list = calloc(1, sizeof(*list));
 	struct watch w = {.code = -1};
 	int rc = list ? -1 : EXIT_FAILED;
 
-	str_fmt(socket, sizeof(socket), "%s/zinit.sock", s->v->run);
 	while (rc < 0) {
-		if (services_read(socket, list, NULL) == 0 && list->count > 0) {
-			look(list, &w);
-			str_fmt(progress, sizeof(progress), "%zu of %zu services are up, waiting for %s",
-				w.up, w.want, w.waiting);
-			if (services_find(list, "init") && service_is_up(services_find(list, "init")))
-				s->created = true;
-		}
-		reason_progress(s->v, progress, sizeof(progress));
-		if (strcmp(progress, before) != 0) {
-			deadline = clock_deadline((int64_t)quiet_ms);
-			str_copy(before, sizeof(before), progress);
-		}
-		if (clock_mono_ms() - shown > 1000 && progress[0]) {
-			log_info("%s", progress);
-			shown = clock_mono_ms();
-		}
+		look_around(s, list, &w, &p);
+		progress_note(&p, quiet_ms);
 		if (w.want && w.up == w.want) {
 			rc = EXIT_DONE;
 		} else if (w.code >= 0) {
@@ -161,10 +184,10 @@ int start_wait(struct start *s, uint64_t quiet_ms)
 			log_err("cannot start the volume: the supervisor ended: see %s/zinit.log", s->v->log);
 			s->child.pid = 0;
 			rc = EXIT_FAILED;
-		} else if (clock_left_ms(deadline) == 0) {
+		} else if (clock_left_ms(p.deadline) == 0) {
 			say_failed(s, w.waiting);
 			rc = EXIT_FAILED;
-		} else if (poll(&p, 1, LOOK_MS) > 0) {
+		} else if (poll(&signals, 1, LOOK_MS) > 0) {
 			log_info("stopping before the volume was up");
 			rc = EXIT_AGAIN;
 		}
