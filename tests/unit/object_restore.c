@@ -241,6 +241,96 @@ static void one_failing_store_at_a_time(void **state)
 	}
 }
 
+static void cut_all(long at)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		rig.metas[i].calls = rig.data[i].calls = 0;
+		rig.metas[i].fail_at = rig.data[i].fail_at = -at;
+	}
+}
+
+static bool was_cut(long at)
+{
+	for (unsigned i = 0; i < 4; i++)
+		if (rig.metas[i].calls >= (uint64_t)at || rig.data[i].calls >= (uint64_t)at)
+			return true;
+	return false;
+}
+
+/* Dies in a take over: the volume opens as before or as after it, and the next take over wins. */
+static void every_cut_of_a_take_over(void **state)
+{
+	for (long cut = 1;; cut++) {
+		uint64_t next = 0, last;
+		bool reached;
+		int code, rc;
+
+		(void)state;
+		start();
+		assert_int_equal(publish(1, NULL), 0);
+		cut_all(cut);
+		rc = meta_take_over(&rig.meta, rig.work, rig.generation, &next, why);
+		reached = was_cut(cut);
+		rig_all_up(&rig);
+		assert_int_equal(meta_probe(&rig.meta, rig.work, &code, why), OBJ_FOUND);
+		assert_int_equal(find(0, NULL), 1);
+		if (rc == 0)
+			assert_int_equal(rig.meta.newest.generation, next);
+		assert_int_equal(meta_take_over(&rig.meta, rig.work, rig.generation, &last, why), 0);
+		assert_true(last > next && last > rig.generation);
+		assert_int_equal(rig.meta.newest.base, rig.generation);
+		assert_int_equal(find(0, NULL), 1); /* through the base */
+		rig_stop(&rig);
+		if (!reached)
+			break;
+		assert_true(cut < 20);
+	}
+}
+
+/* Dies in the repair of a shard or of a record: what was readable stays readable. */
+static void every_cut_of_a_repair(void **state)
+{
+	for (long cut = 1;; cut++) {
+		struct obj_store *targets[EC_PIECES_MAX] = {NULL};
+		struct obj_report report;
+		struct record_state st;
+		struct record rec, back;
+		struct obj_id id;
+		bool reached;
+		int code, rc;
+
+		(void)state;
+		start();
+		assert_int_equal(publish(1, NULL), 0);
+		record_init(&rec);
+		record_init(&back);
+		assert_int_equal(obj_id_set(&id, rig.generation, OBJ_MANIFEST, 1, NULL, 0), 0);
+		assert_int_equal(record_read(&rig.meta, rig.work, &id, &rec, &st, &code), OBJ_FOUND);
+		rig_store_clear(&rig.data[2]);
+		targets[2] = rig.data_list[2];
+		cut_all(cut);
+		rc = obj_repair(rig.work, &rec, &rig.stores, 4, targets, &report, NULL);
+		if (rc == 0)
+			rc = record_store(&rig.meta, rig.work, &rec, &st);
+		reached = was_cut(cut);
+		rig_all_up(&rig);
+		assert_int_equal(record_read(&rig.meta, rig.work, &id, &back, &st, &code), OBJ_FOUND);
+		if (rc == 0)
+			assert_int_equal(obj_check(rig.work, &back, &rig.stores, true, &report), 4);
+		assert_int_equal(find(1, NULL), 1);
+		rc = record_repair(&rig.meta, rig.work, &id, &st);
+		assert_int_equal(rc, 0);
+		assert_int_equal(st.have, 15);
+		assert_int_equal(find(1, NULL), 1);
+		record_release(&rec);
+		record_release(&back);
+		rig_stop(&rig);
+		if (!reached)
+			break;
+		assert_true(cut < 40);
+	}
+}
+
 static int begin(void **state)
 {
 	(void)state;
@@ -257,6 +347,8 @@ int main(void)
 		cmocka_unit_test(a_take_over_starts_from_its_base),
 		cmocka_unit_test(every_cut_of_a_publication),
 		cmocka_unit_test(one_failing_store_at_a_time),
+		cmocka_unit_test(every_cut_of_a_take_over),
+		cmocka_unit_test(every_cut_of_a_repair),
 	};
 
 	return cmocka_run_group_tests_name("object_restore", tests, begin, NULL);
