@@ -22,6 +22,7 @@
 enum {
 	IDLE_MS = 10000, /* a client that asks nothing for so long makes room when all places are taken */
 	READ_AHEAD = 16384,
+	ACCEPT_AGAIN_MS = 200,
 };
 
 /* ---- one client ---- */
@@ -191,6 +192,13 @@ static bool is_allowed(int fd)
 	       (peer.uid == 0 || peer.uid == geteuid());
 }
 
+static void on_accept_again(struct loop_timer *timer)
+{
+	struct ctl *ctl = timer->ctx;
+
+	loop_io_set(&ctl->listener, EPOLLIN);
+}
+
 static void on_listener(struct loop_io *io, uint32_t events)
 {
 	struct ctl *ctl = io->ctx;
@@ -204,8 +212,14 @@ static void on_listener(struct loop_io *io, uint32_t events)
 		return;
 	}
 	fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (fd < 0)
+	if (fd < 0) {
+		/* Out of descriptors or memory: asking again at once would be a loop. */
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+			loop_io_set(io, 0);
+			loop_timer_start(&ctl->sup->loop, &ctl->again, ACCEPT_AGAIN_MS);
+		}
 		return;
+	}
 	if (!is_allowed(fd)) {
 		close(fd);
 		return;
@@ -452,6 +466,7 @@ int ctl_open(struct ctl **out, struct sup *sup, struct err_text *err)
 	ctl.sup = sup;
 	ctl.lock_fd = ctl.listener.fd = -1;
 	loop_post_init(&ctl.flush, on_flush, &ctl);
+	loop_timer_init(&ctl.again, on_accept_again, &ctl);
 	if (str_copy(ctl.path, sizeof(ctl.path), sup->options.socket_path) ||
 	    str_fmt(lock, sizeof(lock), "%s.lock", ctl.path) < 0)
 		return err_set(err, -ENAMETOOLONG, "cannot listen on %s: the path is too long",
@@ -484,6 +499,7 @@ void ctl_close(struct ctl *ctl)
 	for (int i = 0; i < CTL_CLIENTS; i++)
 		if (ctl->clients[i].ctl && flush(&ctl->clients[i]))
 			client_close(&ctl->clients[i]);
+	loop_timer_stop(&ctl->again);
 	loop_io_del(&ctl->listener);
 	close(ctl->listener.fd);
 	unlink(ctl->path);

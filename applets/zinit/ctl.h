@@ -122,9 +122,10 @@ struct ctl {
 	char path[108];
 	struct client clients[CTL_CLIENTS];
 	uint32_t client_count;
-	struct http *http;      /* the HTTP door; NULL = closed */
-	uint64_t subscriptions; /* given out so far */
-	struct loop_post flush; /* followers get their lines at the end of the round */
+	struct http *http;       /* the HTTP door; NULL = closed */
+	uint64_t subscriptions;  /* given out so far */
+	struct loop_timer again; /* accept(2) failed: when to try it again */
+	struct loop_post flush;  /* followers get their lines at the end of the round */
 };
 
 static inline struct sup *client_sup(const struct client *client)

@@ -106,21 +106,51 @@ static void build_env(struct child *c)
 /* Moves a descriptor out of the way of the numbers that the program is to get. */
 static int lift(const struct child *c, int fd)
 {
-	int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_SAFE);
+	/* High above every number that a unit may ask for, or as high as a small limit of descriptors allows. */
+	static const int floors[] = {FD_SAFE, 3 + PROC_FDS_MAX, 24, 3};
+	int high = -1;
 
-	if (high < 0)
-		high = fcntl(fd, F_DUPFD_CLOEXEC, 3 + PROC_FDS_MAX);
+	for (size_t i = 0; high < 0 && i < sizeof(floors) / sizeof(floors[0]); i++)
+		high = fcntl(fd, F_DUPFD_CLOEXEC, floors[i]);
 	if (high < 0)
 		give_up(c, "duplicate a descriptor", NULL);
 	return high;
+}
+
+/* Whether the child needs this descriptor of ours to place its own. */
+static bool is_needed(const struct child *c, int fd)
+{
+	const struct proc *p = c->proc;
+
+	if (fd <= 2 || fd == c->report_fd || fd == p->out_fd || fd == p->err_fd)
+		return true;
+	for (uint32_t i = 0; i < p->fd_count; i++)
+		if (p->fds[i].parent_fd == fd)
+			return true;
+	return false;
+}
+
+/*
+ * The table of descriptors came full from the supervisor: give up early what the exec closes anyway.
+ */
+static void make_room(const struct child *c)
+{
+	for (int fd = 3; fd < FD_SAFE; fd++)
+		if (!is_needed(c, fd))
+			close(fd);
 }
 
 static void place_fds(struct child *c)
 {
 	const struct proc *p = c->proc;
 	int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC), lifted[PROC_FDS_MAX];
+	bool is_full = null_fd < 0 && errno == EMFILE;
 	int out = p->out_fd, err = p->err_fd;
 
+	if (is_full || fcntl(c->report_fd, F_DUPFD_CLOEXEC, FD_SAFE) < 0)
+		make_room(c);
+	if (is_full)
+		null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 	/* Without /dev/null (early boot, full tables) the program still gets something on 0, but never a closed one. */
 	if (null_fd >= 0)
 		null_fd = lift(c, null_fd);

@@ -70,7 +70,8 @@ static int fetch(struct zstor *z, struct obj_work *w, const struct manifest_ns *
 }
 
 static int replace(struct zstor *z, struct obj_work *w, struct manifest_ns *ns, size_t begin, size_t end,
-		   uint64_t size, struct merge *mg, struct obj_id_list *old, char *why)
+		   uint64_t size, struct merge *mg, struct obj_id_list *old, struct obj_id_list *made_ids,
+		   char *why)
 {
 	struct manifest_bundle made = {.first = ns->bundles[begin].first, .last = ns->bundles[end - 1].last};
 	struct obj_file_range range = {.fd = mg->out_fd};
@@ -83,6 +84,8 @@ static int replace(struct zstor *z, struct obj_work *w, struct manifest_ns *ns, 
 	pthread_mutex_unlock(&z->lock);
 	bundle_id(&id, ns, &made);
 	rc = object_put(z, w, &id, &source, made.content, why);
+	if (rc == 0)
+		rc = id_list_add(made_ids, &id);
 	for (size_t i = begin; rc == 0 && i < end; i++) {
 		bundle_id(&id, ns, &ns->bundles[i]);
 		rc = id_list_add(old, &id);
@@ -91,7 +94,7 @@ static int replace(struct zstor *z, struct obj_work *w, struct manifest_ns *ns, 
 }
 
 static int merge_one(struct zstor *z, struct obj_work *w, struct manifest_ns *ns, size_t begin, size_t end,
-		     struct obj_id_list *old, char *why)
+		     struct obj_id_list *old, struct obj_id_list *made, char *why)
 {
 	struct merge *mg = mem_calloc(1, sizeof(*mg));
 	uint64_t size = 0;
@@ -107,7 +110,7 @@ static int merge_one(struct zstor *z, struct obj_work *w, struct manifest_ns *ns
 	if (rc == 0)
 		rc = bundle_merge(mg->list, mg->opened, NULL, 0, mg->out_fd, &size);
 	if (rc == 0)
-		rc = replace(z, w, ns, begin, end, size, mg, old, why);
+		rc = replace(z, w, ns, begin, end, size, mg, old, made, why);
 	for (unsigned i = 0; i < mg->opened; i++) {
 		bundle_release(&mg->bundles[i]);
 		sys->close(mg->fds[i]);
@@ -145,7 +148,7 @@ static bool find_due(const struct manifest_ns *ns, size_t *begin)
 }
 
 int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old,
-		      char *why)
+		      struct obj_id_list *made, char *why)
 {
 	int rc = 0;
 
@@ -157,7 +160,7 @@ int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, s
 
 			if (!find_due(ns, &begin))
 				break;
-			rc = merge_one(z, w, ns, begin, begin + BUNDLE_FAN, old, why);
+			rc = merge_one(z, w, ns, begin, begin + BUNDLE_FAN, old, made, why);
 			if (rc < 0)
 				return rc;
 			log_info("merged %d bundles of %s", BUNDLE_FAN, ns->name);

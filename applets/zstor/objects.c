@@ -69,6 +69,81 @@ int object_discard_record(struct zstor *z, const struct record *rec, uint64_t se
 	return rc;
 }
 
+static void tail_id(const struct manifest_ns *ns, const struct manifest_tail *t, struct obj_id *id)
+{
+	(void)obj_id_set(id, t->generation, OBJ_TAIL, obj_number_tail(ns->closed, t->end), ns->name,
+			 ns->name_len);
+}
+
+static void bundle_id(const struct manifest_ns *ns, const struct manifest_bundle *b, struct obj_id *id)
+{
+	(void)obj_id_set(id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), ns->name,
+			 ns->name_len);
+}
+
+/* Calls fn with the name of each tail and bundle until it returns non-zero. */
+static int each_named(struct zstor *z, const struct manifest *m,
+		      int (*fn)(void *ctx, const struct obj_id *id, const uint8_t name[OBJ_NAME_BYTES]),
+		      void *ctx)
+{
+	uint8_t name[OBJ_NAME_BYTES];
+	struct obj_id id;
+	int rc = 0;
+
+	for (unsigned i = 0; i < m->count; i++) {
+		const struct manifest_ns *ns = &m->ns[i];
+
+		for (unsigned t = 0; rc == 0 && t < ns->tails_count; t++) {
+			tail_id(ns, &ns->tails[t], &id);
+			obj_name(z->keys, &id, name);
+			rc = fn(ctx, &id, name);
+		}
+		for (unsigned b = 0; rc == 0 && b < ns->bundles_count; b++) {
+			bundle_id(ns, &ns->bundles[b], &id);
+			obj_name(z->keys, &id, name);
+			rc = fn(ctx, &id, name);
+		}
+	}
+	return rc;
+}
+
+static int is_this_name(void *ctx, const struct obj_id *id, const uint8_t name[OBJ_NAME_BYTES])
+{
+	(void)id;
+	return memcmp(ctx, name, OBJ_NAME_BYTES) == 0;
+}
+
+bool garbage_is_named(struct zstor *z, const uint8_t name[OBJ_NAME_BYTES])
+{
+	uint8_t copy[OBJ_NAME_BYTES];
+
+	memcpy(copy, name, sizeof(copy));
+	return each_named(z, &z->vol.last, is_this_name, copy) == 1;
+}
+
+struct difference {
+	struct zstor *z;
+	const struct manifest *after;
+};
+
+static int discard_unnamed(void *ctx, const struct obj_id *id, const uint8_t name[OBJ_NAME_BYTES])
+{
+	struct difference *d = ctx;
+	uint8_t copy[OBJ_NAME_BYTES];
+
+	memcpy(copy, name, sizeof(copy));
+	if (each_named(d->z, d->after, is_this_name, copy) == 1)
+		return 0;
+	return object_discard(d->z, id, d->after->sequence);
+}
+
+int object_discard_difference(struct zstor *z, const struct manifest *before, const struct manifest *after)
+{
+	struct difference d = {z, after};
+
+	return each_named(z, before, discard_unnamed, &d);
+}
+
 int object_owe_pieces(struct zstor *z, const struct obj_id *id, const struct record_state *st)
 {
 	struct spool_intent in = {.kind = SPOOL_PIECE, .slot = st->stale | st->silent};

@@ -31,10 +31,11 @@ struct point {
 	struct zstor *z;
 	struct obj_work *w;
 	struct front_cuts cuts;
-	struct manifest m;      /* being made */
-	struct obj_id_list old; /* objects that it no longer names */
-	uint64_t seq_at_cut;    /* descriptors put up to this one are in the cut */
-	uint64_t *bundle_seqs;  /* intentions of the bundles that it names */
+	struct manifest m;       /* being made */
+	struct obj_id_list old;  /* objects that it no longer names */
+	struct obj_id_list made; /* objects stored for it: nothing names them if it is not published */
+	uint64_t seq_at_cut;     /* descriptors put up to this one are in the cut */
+	uint64_t *bundle_seqs;   /* intentions of the bundles that it names */
 	size_t bundle_seqs_count;
 	uint64_t generation;
 	char why[ZS_WHY];
@@ -281,6 +282,8 @@ static int store_tail(struct point *p, struct manifest_ns *ns, uint32_t start, u
 	if (rc == 0)
 		rc = object_put(p->z, p->w, &id, &source, tail.content, p->why);
 	sys->close(range.fd);
+	if (rc == 0)
+		rc = id_list_add(&p->made, &id);
 	return rc == 0 ? manifest_ns_tail(ns, &tail) : rc;
 }
 
@@ -353,7 +356,7 @@ static int make_manifest(struct point *p)
 	}
 	for (size_t i = 0; rc == 0 && i < p->cuts.count; i++)
 		rc = add_namespace(p, &p->cuts.list[i]);
-	if (rc == 0 && merge_due_bundles(p->z, p->w, &p->m, &p->old, why) < 0)
+	if (rc == 0 && merge_due_bundles(p->z, p->w, &p->m, &p->old, &p->made, why) < 0)
 		log_warn("bundles are not merged now: %s", why); /* the point is whole without it */
 	p->m.generation = p->generation;
 	p->m.sequence = p->z->vol.local.sequence + 1;
@@ -489,6 +492,19 @@ static void owe_changes(struct point *p)
 	}
 }
 
+/* What was stored for a point that is not published. A later point may name it after all: see garbage_is_named(). */
+static void discard_made(struct point *p)
+{
+	uint64_t sequence;
+
+	pthread_mutex_lock(&p->z->lock);
+	sequence = p->z->vol.local.sequence;
+	pthread_mutex_unlock(&p->z->lock);
+	for (size_t i = 0; i < p->made.count; i++)
+		if (object_discard(p->z, &p->made.ids[i], sequence) < 0)
+			log_warn("an object that no recovery point names stays on the stores");
+}
+
 /* 0 published, 1 nothing to publish. */
 static int try_point(struct point *p)
 {
@@ -527,8 +543,10 @@ static int try_point(struct point *p)
 	pin(p, false);
 	if (rc == 0)
 		settle_published(p);
-	else if (rc != -E_FENCED)
+	else if (rc != -E_FENCED) {
+		discard_made(p);
 		owe_changes(p);
+	}
 	return rc;
 }
 
@@ -568,6 +586,7 @@ static void make_point(struct zstor *z, struct obj_work *w)
 	manifest_release(&p.m);
 	front_cuts_release(&p.cuts);
 	mem_free(p.old.ids);
+	mem_free(p.made.ids);
 	mem_free(p.bundle_seqs);
 }
 

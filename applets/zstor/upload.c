@@ -335,8 +335,15 @@ static int pay_garbage(struct zstor *z, struct obj_work *w, const struct owed *o
 	enum obj_answer a;
 	int code = 0, rc;
 
+	bool is_named;
+
 	if (o->payload_size)
 		return delete_shards(z, w, o);
+	pthread_mutex_lock(&z->lock);
+	is_named = garbage_is_named(z, o->name);
+	pthread_mutex_unlock(&z->lock);
+	if (is_named) /* stored for a point that failed, and taken by a later one */
+		return 0;
 	zs_meta_copy(z, &m);
 	record_init(&rec);
 	a = record_read_name(&m, w, o->name, false, &rec, &st, &code);

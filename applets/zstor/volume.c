@@ -263,6 +263,8 @@ static int compare_sequence(struct zstor *z, struct obj_work *w, bool *is_old_co
 	} else if (a == OBJ_FOUND && m.generation == l->generation && m.sequence > l->sequence) {
 		if (m.sequence == l->pending) {
 			rc = vol_save_manifest(z, &m);
+			if (rc == 0) /* the crash came before this was noted */
+				rc = object_discard_difference(z, &z->vol.last, &m);
 			pthread_mutex_lock(&z->lock);
 			l->sequence = m.sequence;
 			manifest_release(&z->vol.last);

@@ -246,6 +246,10 @@ int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, con
 	       uint8_t content[CONTENT_ID_BYTES], char *why);
 /* Owes the deletion of an object once `sequence` + 4 is published. */
 int object_discard(struct zstor *z, const struct obj_id *id, uint64_t sequence);
+/* Owes the deletion of what `before` names and `after` does not. */
+int object_discard_difference(struct zstor *z, const struct manifest *before, const struct manifest *after);
+/* Whether the newest manifest names the object, so that it is no garbage (any more). With `lock` held. */
+bool garbage_is_named(struct zstor *z, const uint8_t name[OBJ_NAME_BYTES]);
 /* Owes the deletion of the shards of a record that nothing names any more. */
 int object_discard_record(struct zstor *z, const struct record *rec, uint64_t sequence);
 /* Owes pieces to the slots that lack them. */
@@ -289,14 +293,16 @@ void point_stop(struct zstor *z);
 /* Asks for a recovery point; returns the number to wait for. With `lock` held. */
 uint64_t point_request(struct zstor *z);
 
-/* merge.c: merges due bundles of one namespace of `m`; what they replace is appended to `old`. */
+/*
+ * merge.c: merges due bundles of one namespace of `m`; what they replace is appended to
+ * `old`, what was stored to `made`. */
 struct obj_id_list {
 	struct obj_id *ids;
 	size_t count, cap;
 };
 int id_list_add(struct obj_id_list *l, const struct obj_id *id);
 int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old,
-		      char *why);
+		      struct obj_id_list *made, char *why);
 
 /* restore.c: what the hook asks for, in the point thread. Exit code; `why` filled. */
 int restore_run(struct zstor *z, char *why);

@@ -21,7 +21,7 @@
 struct ec {
 	unsigned k, n;
 	uint8_t matrix[EC_PIECES_MAX * EC_PIECES_MAX]; /* n rows of k */
-	uint8_t tables[];			       /* of the n - k parity rows */
+	uint8_t tables[];                              /* of the n - k parity rows */
 };
 
 struct pattern {

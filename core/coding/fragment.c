@@ -24,11 +24,11 @@ enum {
 	CRC_COVERS = 59,
 };
 
-#define CHECKSUM_CRC32		2
+#define CHECKSUM_CRC32          2
 #define BACKEND_ISA_L_RS_CAUCHY 7
-#define BACKEND_VERSION		0x020e01u
-#define LIBRARY_VERSION		0x010603u
-#define MAGIC			0x0b0c5eccu
+#define BACKEND_VERSION         0x020e01u
+#define LIBRARY_VERSION         0x010603u
+#define MAGIC                   0x0b0c5eccu
 
 void fragment_build(const struct fragment *f, const void *payload, uint8_t out[FRAGMENT_HEADER_BYTES])
 {

@@ -16,7 +16,7 @@
 
 struct fragment {
 	uint32_t index;
-	uint32_t size;	   /* payload bytes */
+	uint32_t size;     /* payload bytes */
 	uint64_t original; /* bytes of the message that was cut */
 };
 

@@ -12,8 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define AEAD_KEY_BYTES	     32
-#define AEAD_TAG_BYTES	     16
+#define AEAD_KEY_BYTES       32
+#define AEAD_TAG_BYTES       16
 #define AEAD_NONCE_MAX_BYTES 24
 
 enum aead_id {

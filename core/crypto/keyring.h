@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KEYRING_EPOCHS_MAX  64	  /* epochs that one file may hold at a time */
+#define KEYRING_EPOCHS_MAX  64    /* epochs that one file may hold at a time */
 #define KEYRING_FILE_MAX    16384 /* bytes */
 #define KEYRING_ERROR_BYTES 256
 
@@ -67,9 +67,9 @@ int keyring_set_volume(struct keyring *k, const uint8_t volume[16]);
 unsigned keyring_epoch(const struct keyring *k);
 
 /* Derived keys, 32 bytes, valid while k lives; NULL when the ring lacks the epoch. */
-const uint8_t *keyring_names(const struct keyring *k);			  /* KN */
-const uint8_t *keyring_wrap(const struct keyring *k, unsigned epoch);	  /* KW_e: object keys */
-const uint8_t *keyring_record(const struct keyring *k, unsigned epoch);	  /* KR_e: records */
+const uint8_t *keyring_names(const struct keyring *k);                    /* KN */
+const uint8_t *keyring_wrap(const struct keyring *k, unsigned epoch);     /* KW_e: object keys */
+const uint8_t *keyring_record(const struct keyring *k, unsigned epoch);   /* KR_e: records */
 const uint8_t *keyring_identity(const struct keyring *k, unsigned epoch); /* KC_e: identities */
 
 /*

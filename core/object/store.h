@@ -50,6 +50,11 @@ struct obj_store_ops {
 			 void *out, size_t *got);
 	/* Deletes; -ENOENT when there was nothing. */
 	int (*del)(struct obj_store *s, const void *key, size_t key_len);
+	/*
+	 * Every key of the store, in any order; keys stored or deleted meanwhile may or may not come. Stops at the
+	 * first non-zero answer of `each`, which is returned. NULL: the store cannot list its keys (rebuild.h).
+	 */
+	int (*scan)(struct obj_store *s, int (*each)(void *ctx, const void *key, size_t key_len), void *ctx);
 };
 
 struct obj_store {

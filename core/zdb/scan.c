@@ -1,9 +1,8 @@
 /*
  * scan.c - walking the index: SCAN in both directions, HISTORY, and the cursors of both.
  *
- * Forward walks stream the files.  Backward walks go block by block: sequential records have a fixed size; user records
- * are found by parsing the file forward once per block of offsets, so that nothing depends on the field `previous`,
- * which other writers got wrong after rotations without records.
+ * Forward walks stream the files.  Backward walks follow the field `previous` as long as the record it names ends where
+ * the present one starts; where somebody else got it wrong (rotations without records, crashes) the file is parsed.
  */
 #include "core/base/clock.h"
 #include "core/zdb/zdb_int.h"
@@ -136,69 +135,104 @@ static int scan_forward(struct scan *x, struct place from)
 
 /* ---------------------------------------------------------------------------------------------------- backward --- */
 
-#define BACK_OFFSETS 4096u /* record offsets kept of one file: the last ones before the place */
-
-/* Offsets of the last records of a file that lie before `end`, in a ring; count in *n, oldest at index *first. */
-static int offsets_before(struct zdb_ns *ns, uint32_t file, uint32_t end, uint8_t *buf, uint32_t *ring,
-			  uint32_t *first, uint32_t *n)
+/* The last record of i<file> that starts before `end`, by parsing the file: 1 found, 0 none. */
+static int parse_back(struct zdb_ns *ns, uint32_t file, uint32_t end, struct place *at)
 {
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
 	struct idx_stream s;
 	struct idx_rec r;
 	const uint8_t *key;
-	uint32_t at, total = 0;
-	int rc = stream_open(&s, ns, file, IDX_HEADER, buf);
+	uint32_t off, last = 0;
+	int rc = buf == NULL ? -ENOMEM : stream_open(&s, ns, file, IDX_HEADER, buf);
 
-	if (rc != 0)
-		return rc;
-	if (ns->mode == ZDB_SEQ) { /* arithmetic instead of parsing */
-		uint32_t stop = end < s.end ? end : s.end;
-		uint32_t all = stop < IDX_HEADER ? 0 : (stop - IDX_HEADER) / SEQ_RECORD;
-		uint32_t skip = all > BACK_OFFSETS ? all - BACK_OFFSETS : 0;
-
-		for (uint32_t i = skip; i < all; i++)
-			ring[total++] = IDX_HEADER + i * SEQ_RECORD;
-	} else {
-		while ((rc = stream_next(&s, &r, &key, &at)) == 1 && at < end)
-			ring[total++ % BACK_OFFSETS] = at;
-	}
-	stream_close(&s);
-	*n = total < BACK_OFFSETS ? total : BACK_OFFSETS;
-	*first = total <= BACK_OFFSETS ? 0 : total % BACK_OFFSETS;
-	return rc < 0 && rc != -EBADMSG ? rc : 0;
-}
-
-static int scan_backward(struct scan *x, struct place from)
-{
-	uint8_t *buf = mem_alloc(CHUNK_SIZE), key[ZDB_KEY_MAX + 1];
-	uint32_t *ring = mem_alloc(BACK_OFFSETS * sizeof(*ring));
-	int64_t file = from.file;
-	uint32_t end = from.off, first, n;
-	int rc = buf == NULL || ring == NULL ? -ENOMEM : 0;
-
-	while (rc == 0 && !x->stop && file >= 0) {
-		rc = offsets_before(x->ns, (uint32_t)file, end, buf, ring, &first, &n);
-		if (rc != 0)
-			break;
-		for (uint32_t i = n; rc == 0 && !x->stop && i > 0; i--) {
-			struct place at = {(uint32_t)file, ring[(first + i - 1) % BACK_OFFSETS]};
-			struct idx_rec r;
-
-			rc = index_read(x->ns, at, &r, key);
-			if (rc == -ENOENT)
-				rc = 0; /* sequential: a damaged record */
-			else if (rc == 0)
-				scan_record(x, &r, key, at);
-		}
-		if (n == BACK_OFFSETS && ring[first] > IDX_HEADER) {
-			end = ring[first];
-		} else {
-			file--;
-			end = UINT32_MAX;
-		}
+	if (rc == 0) {
+		while ((rc = stream_next(&s, &r, &key, &off)) == 1 && off < end)
+			last = off;
+		stream_close(&s);
+		*at = (struct place){file, last};
+		rc = rc < 0 && rc != -EBADMSG ? rc : last != 0;
 	}
 	mem_free(buf);
-	mem_free(ring);
 	return rc;
+}
+
+/* The record that ends at `end` in i<file>: where `hint` says, or found by parsing.  1 found, 0 none, negative code. */
+static int record_before(struct zdb_ns *ns, uint32_t file, uint32_t end, uint32_t hint, struct place *at)
+{
+	uint8_t key[ZDB_KEY_MAX + 1];
+	struct idx_rec r;
+
+	if (end <= IDX_HEADER)
+		return 0;
+	if (ns->mode == ZDB_SEQ) {
+		*at = (struct place){file, IDX_HEADER + ((end - IDX_HEADER) / SEQ_RECORD - 1) * SEQ_RECORD};
+		return end - IDX_HEADER >= SEQ_RECORD;
+	}
+	if (hint >= IDX_HEADER && hint < end && index_read(ns, (struct place){file, hint}, &r, key) == 0 &&
+	    hint + IDX_RECORD + r.klen == end) {
+		*at = (struct place){file, hint};
+		return 1;
+	}
+	return parse_back(ns, file, end, at);
+}
+
+static int64_t index_end(struct zdb_ns *ns, uint32_t file)
+{
+	struct zdb_fd *f;
+	struct stat st;
+	int rc;
+
+	if (file == ns->index.number)
+		return ns->index.size;
+	rc = fd_get(ns, INDEX_FILE, file, &f);
+	if (rc != 0)
+		return rc;
+	rc = sys->fstat(f->fd, &st) == 0 ? 0 : -EIO;
+	fd_put(ns->eng, f);
+	return rc != 0 ? rc : (int64_t)st.st_size;
+}
+
+/* From the record before `from` towards the first. */
+static int scan_backward(struct scan *x, struct place from)
+{
+	uint8_t key[ZDB_KEY_MAX + 1];
+	struct zdb_ns *ns = x->ns;
+	struct place at = from;
+	struct idx_rec r;
+	uint32_t hint = ns->prev_index;
+	int rc = 0;
+
+	if (from.off != UINT32_MAX) { /* a cursor: its record names the one before it */
+		rc = index_read(ns, from, &r, key);
+		if (rc != 0)
+			return -EIO;
+		hint = r.prev;
+	}
+	while (!x->stop) {
+		int64_t end = at.off == UINT32_MAX ? index_end(ns, at.file) : (int64_t)at.off;
+		uint32_t file = at.file;
+
+		if (end < 0)
+			return (int)end;
+		rc = record_before(ns, file, (uint32_t)end, hint, &at);
+		if (rc < 0)
+			return rc;
+		if (rc ==
+		    0) { /* an empty file, or its first record: the same hint holds for the file before */
+			if (file == 0)
+				return 0;
+			at = (struct place){file - 1, UINT32_MAX};
+			continue;
+		}
+		rc = index_read(ns, at, &r, key);
+		if (rc == -ENOENT && ns->mode == ZDB_SEQ)
+			continue; /* a damaged record: the ones before it have their places all the same */
+		if (rc != 0)
+			return rc;
+		hint = r.prev;
+		scan_record(x, &r, key, at);
+	}
+	return 0;
 }
 
 int zdb_scan(struct zdb_ns *ns, const void *cursor, size_t cursor_size, bool backward, uint32_t max,

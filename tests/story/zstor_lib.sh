@@ -109,8 +109,10 @@ v_zstor_stop() { v_end "$V/run/zstor.mpid" "${1:-TERM}"; }
 
 # Fails when the server refuses to start.
 v_zdb_start() {
+	local spool=(--spool "$V/front/spool")
+	[ -z "${NO_SPOOL:-}" ] || spool=() # as an original server, which leaves everything to its hook
 	ZSTOR_CONFIG=$V/zstor.toml HOOK_RESTORE_LIMIT=${RESTORE_LIMIT:-30s} "$QSFS" zdb --mode seq --socket "$V/run/zdb.sock" \
-		--data "$V/front/data" --index "$V/front/index" --hook "$V/hook" --spool "$V/front/spool" --datasize "${DATASIZE:-4194304}" \
+		--data "$V/front/data" --index "$V/front/index" --hook "$V/hook" "${spool[@]}" --datasize "${DATASIZE:-4194304}" \
 		>>"$V/zdb.log" 2>&1 </dev/null &
 	echo $! >"$V/run/zdb.pid"
 	wait_until 60 v_zdb_decided

@@ -500,7 +500,7 @@ static void a_write_takes_no_more_than_it_says(void **state)
 		unsigned k, n;
 		size_t memory;
 	} shapes[] = {{4, 6, 32u << 20}, {4, 6, 4u << 20}, {10, 15, 32u << 20}, {20, 32, 32u << 20}};
-	static const struct obj_store_ops sink_ops = {sink_set, sink_get, NULL, sink_del};
+	static const struct obj_store_ops sink_ops = {.set = sink_set, .get = sink_get, .del = sink_del};
 
 	(void)state;
 	for (size_t s = 0; s < sizeof(shapes) / sizeof(shapes[0]); s++) {

@@ -193,8 +193,30 @@ static int rig_del(struct obj_store *s, const void *key, size_t key_len)
 	return rc;
 }
 
-static const struct obj_store_ops rig_ops = {rig_set, rig_get, rig_get_range, rig_del};
-static const struct obj_store_ops rig_ops_no_range = {rig_set, rig_get, NULL, rig_del};
+/* The keys are copied first: `each` calls the store again. */
+static int rig_scan(struct obj_store *s, int (*each)(void *ctx, const void *key, size_t key_len), void *ctx)
+{
+	struct rig_store *r = rig_of(s);
+	struct rig_value *copy;
+	size_t count;
+	int rc;
+
+	rig_enter(r);
+	rc = rig_fault(r);
+	count = r->count;
+	copy = malloc((count + 1) * sizeof(*copy));
+	if (count)
+		memcpy(copy, r->values, count * sizeof(*copy));
+	pthread_mutex_unlock(&r->lock);
+	for (size_t i = 0; rc == 0 && i < count; i++)
+		rc = each(ctx, copy[i].key, copy[i].key_len);
+	free(copy);
+	return rc;
+}
+
+static const struct obj_store_ops rig_ops = {
+	.set = rig_set, .get = rig_get, .get_range = rig_get_range, .del = rig_del, .scan = rig_scan};
+static const struct obj_store_ops rig_ops_no_range = {.set = rig_set, .get = rig_get, .del = rig_del};
 
 RIG_UNUSED static void rig_store_init(struct rig_store *r, const char *name, unsigned i,
 				      enum obj_store_type type)
