@@ -131,6 +131,24 @@ static int look(struct zstor *z, struct waiter *w, char *why)
 	return code;
 }
 
+static void done_with_sequence(struct daemon *d, struct ctl_request *req)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *root = doc ? yyjson_mut_obj(doc) : NULL;
+
+	if (!root) {
+		ctl_done(req, EXIT_DONE, NULL);
+		yyjson_mut_doc_free(doc);
+		return;
+	}
+	yyjson_mut_doc_set_root(doc, root);
+	pthread_mutex_lock(&d->z.lock);
+	yyjson_mut_obj_add_uint(doc, root, "sequence", d->z.vol.last.sequence);
+	pthread_mutex_unlock(&d->z.lock);
+	ctl_done_doc(req, EXIT_DONE, doc);
+	yyjson_mut_doc_free(doc);
+}
+
 static void end_waiter(struct daemon *d, struct waiter *w, int code, const char *why)
 {
 	list_del(&w->link);
@@ -140,10 +158,12 @@ static void end_waiter(struct daemon *d, struct waiter *w, int code, const char 
 		d->z.draining = d->signals > 0;
 		pthread_mutex_unlock(&d->z.lock);
 	}
-	if (code == EXIT_DONE)
-		ctl_done(w->req, EXIT_DONE, NULL);
-	else
+	if (code != EXIT_DONE)
 		ctl_done(w->req, code, "%s", why[0] ? why : "failed");
+	else if (w->kind == WAIT_SYNC)
+		done_with_sequence(d, w->req);
+	else
+		ctl_done(w->req, EXIT_DONE, NULL);
 	mem_free(w);
 }
 

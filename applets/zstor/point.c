@@ -492,6 +492,24 @@ static void owe_changes(struct point *p)
 	}
 }
 
+/* Everything that moves objects; what only looks at identities keeps its small context. */
+static int store_point(struct point *p)
+{
+	struct obj_work *small = p->w;
+	int rc = -ENOMEM;
+
+	p->w = zs_work_get(p->z);
+	if (p->w)
+		rc = make_manifest(p);
+	if (rc == 0)
+		rc = vol_check_fence(p->z, p->w, p->why);
+	if (rc == 0)
+		rc = publish(p);
+	zs_work_put(p->z, p->w);
+	p->w = small;
+	return rc;
+}
+
 /* What was stored for a point that is not published. A later point may name it after all: see garbage_is_named(). */
 static void discard_made(struct point *p)
 {
@@ -535,11 +553,7 @@ static int try_point(struct point *p)
 	pin(p, true);
 	rc = wait_for_uploads(p);
 	if (rc == 0)
-		rc = make_manifest(p);
-	if (rc == 0)
-		rc = vol_check_fence(p->z, p->w, p->why);
-	if (rc == 0)
-		rc = publish(p);
+		rc = store_point(p);
 	pin(p, false);
 	if (rc == 0)
 		settle_published(p);
@@ -598,7 +612,7 @@ static void do_settle(struct zstor *z)
 	struct obj_work *w;
 
 	pthread_mutex_unlock(&z->lock);
-	w = zs_work_get(z);
+	w = zs_work_get_small(z);
 	if (w)
 		vol_settle(z, w);
 	zs_work_put(z, w);
@@ -610,7 +624,7 @@ static void do_point(struct zstor *z)
 	struct obj_work *w;
 
 	pthread_mutex_unlock(&z->lock);
-	w = zs_work_get(z);
+	w = zs_work_get_small(z);
 	if (w)
 		make_point(z, w);
 	zs_work_put(z, w);

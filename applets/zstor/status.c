@@ -25,6 +25,17 @@ static void reason(struct building *b, const char *text)
 	yyjson_mut_arr_add_strcpy(b->doc, b->reasons, text);
 }
 
+static void add_address(struct building *b, yyjson_mut_val *o, struct zs_store *s)
+{
+	struct backend_addr a;
+	char text[sizeof(a.host) + 16];
+
+	backend_addr(s->backend, &a);
+	if (!a.unix_path[0])
+		str_fmt(text, sizeof(text), "%s:%u", a.host, a.port);
+	yyjson_mut_obj_add_strcpy(b->doc, o, "address", a.unix_path[0] ? a.unix_path : text);
+}
+
 static void add_backend(struct building *b, yyjson_mut_val *list, struct zs_store *s)
 {
 	yyjson_mut_val *o = yyjson_mut_arr_add_obj(b->doc, list);
@@ -39,12 +50,13 @@ static void add_backend(struct building *b, yyjson_mut_val *list, struct zs_stor
 	yyjson_mut_obj_add_str(b->doc, o, "role", s->is_meta ? "meta" : "data");
 	if (!s->is_meta)
 		yyjson_mut_obj_add_uint(b->doc, o, "group", s->group);
+	add_address(b, o, s);
 	yyjson_mut_obj_add_bool(b->doc, o, "up", st.up);
 	yyjson_mut_obj_add_bool(b->doc, o, "full", full);
 	yyjson_mut_obj_add_uint(b->doc, o, "since_s", since_s);
 	yyjson_mut_obj_add_uint(b->doc, o, "latency_us", st.latency_us);
 	if (!st.up)
-		yyjson_mut_obj_add_strcpy(b->doc, o, "reason", st.last_error);
+		yyjson_mut_obj_add_strcpy(b->doc, o, "error", st.last_error);
 	if (!st.up && st.tried)
 		str_fmt(text, sizeof(text), "%s store %s is down since %s: %s",
 			s->is_meta ? "metadata" : "data", s->label,

@@ -483,7 +483,7 @@ static void *upload_thread(void *arg)
 	return NULL;
 }
 
-/* Looks at the spool each second, so that nobody has to tell us. */
+/* Looks at the spool each second, so that nobody has to tell us, and gives back memory that has been idle. */
 static void *look_thread(void *arg)
 {
 	struct zstor *z = arg;
@@ -495,14 +495,14 @@ static void *look_thread(void *arg)
 
 		if (rc < 0)
 			log_every(60000, LOG_LEVEL_ERR, "cannot read the spool: %s", err_str(rc));
+		pthread_mutex_unlock(&z->lock);
+		zs_work_trim(z, false);
 		if (clock_mono_ms() >= reserve_ms) {
 			reserve_ms = clock_mono_ms() + 60000;
-			pthread_mutex_unlock(&z->lock);
 			if (spool_reserve_fill(z->spool) == -ENOSPC)
 				log_warn("the disk of the spool is full: its reserve cannot be kept");
-			zs_work_trim(z, false);
-			pthread_mutex_lock(&z->lock);
 		}
+		pthread_mutex_lock(&z->lock);
 		zs_wait(z, 1000);
 	}
 	pthread_mutex_unlock(&z->lock);

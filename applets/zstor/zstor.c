@@ -26,6 +26,7 @@
 struct cached_work {
 	struct obj_work *work;
 	bool taken;
+	bool heavy; /* used for whole objects, so it holds their buffers */
 	uint64_t idle_since_ms;
 };
 
@@ -36,7 +37,7 @@ struct work_cache {
 	bool canceled;
 };
 
-struct obj_work *zs_work_get(struct zstor *z)
+static struct obj_work *work_get(struct zstor *z, bool heavy)
 {
 	/* Lanes: a shard or a piece each; hedged reads ask a few more. */
 	struct obj_work_options opt = {.lanes = (unsigned)z->conf.n + z->meta_count,
@@ -48,18 +49,28 @@ struct obj_work *zs_work_get(struct zstor *z)
 		opt.lanes = OBJ_LANES_MAX;
 	pthread_mutex_lock(&c->lock);
 	for (unsigned i = 0; i < c->count && !w; i++) {
-		if (!c->slots[i].taken) {
+		if (!c->slots[i].taken && c->slots[i].heavy == heavy) {
 			c->slots[i].taken = true;
 			w = c->slots[i].work;
 		}
 	}
 	if (!w && c->count < WORKS_MAX && obj_work_new(&opt, &w) == 0) {
-		c->slots[c->count++] = (struct cached_work){.work = w, .taken = true};
+		c->slots[c->count++] = (struct cached_work){.work = w, .taken = true, .heavy = heavy};
 		if (c->canceled)
 			obj_work_cancel(w, 1);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return w;
+}
+
+struct obj_work *zs_work_get(struct zstor *z)
+{
+	return work_get(z, true);
+}
+
+struct obj_work *zs_work_get_small(struct zstor *z)
+{
+	return work_get(z, false);
 }
 
 void zs_work_put(struct zstor *z, struct obj_work *w)

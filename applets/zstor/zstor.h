@@ -181,6 +181,8 @@ void zs_meta_copy(struct zstor *z, struct meta *out);
 
 /* zstor.c: cached contexts of the object room. NULL: no memory. */
 struct obj_work *zs_work_get(struct zstor *z);
+/* One that holds no buffers of whole objects: what only looks at records must not keep those from being freed. */
+struct obj_work *zs_work_get_small(struct zstor *z);
 void zs_work_put(struct zstor *z, struct obj_work *w);
 /* Frees what has been idle for a while; `all`: everything idle. */
 void zs_work_trim(struct zstor *z, bool all);
