@@ -103,6 +103,27 @@ v_zstor_start
 ok "the newer one goes on" v_zdb_start
 ok "and publishes" z sync
 
+# --- two front ends at the same time -----------------------------------------------------------------------------------
+sed "s|$V/front|$T/second|; s|$V/run/zstor|$V/run/second|; s|$V/run/zdb.sock|$V/run/second-zdb.sock|" "$V/zstor.toml" >"$V/second.toml"
+"$QSFS" zstor -c "$V/second.toml" monitor >"$T/second.log" 2>&1 </dev/null &
+echo $! >"$V/run/second.mpid"
+second() { "$QSFS" zstor -c "$V/second.toml" "$@"; }
+wait_until 20 test -S "$V/run/second.sock"
+ok "a second front end restores while the first one runs" second restore
+ok "the first one is fenced" wait_until 20 v_is .fenced true
+writes() { perl "$V_RESP" "$V/run/zdb.sock" FILL zdbfs-data 1 10 "$T/no-list"; }
+not_writing() { ! writes; }
+ok "and its namespaces take no writes any more" wait_until 10 not_writing
+ok "what it holds is readable" v_verify zdbfs-data "$T/list"
+v_end "$V/run/second.mpid"
+ok "the second one ends" test "$v_code" = 0 -o "$v_code" = 75
+v_zdb_stop
+v_zstor_stop
+rm -rf "$V/front"
+v_zstor_start
+ok "a third restores" v_zdb_start
+ok "and has every value" v_verify zdbfs-data "$T/list"
+
 # --- what must not stop the others ----------------------------------------------------------------------------------
 long=$T/$(printf 'x%.0s' $(seq 140)) # no name for so long a path: it can never be stored
 echo data >"$long"
