@@ -397,28 +397,60 @@ int fs_header_store(struct fs *fs, uint16_t flags)
 	return rc;
 }
 
-/* The first change of a mount: J exists, and the header says that it may be live. */
-static int open_volume(struct fs *fs, struct fs_batch *b)
+/* J with nothing to redo, and the numbers from which on a crash could leak. */
+static int store_empty_journal(struct fs *fs)
 {
-	uint16_t flags = fs->stored_flags | FMT_FLAG_MOUNTED | FMT_FLAG_JOURNAL;
+	struct fmt_journal j = {.mount = fs->mount_number,
+				.batch = fs->batch_number,
+				.next_meta = fs_pool_floor(fs),
+				.next_data = fs->data_seen};
+	struct buf b = BUF_INIT(FMT_JOURNAL_HEAD);
+	uint64_t key = fs->journal_key ? fs->journal_key : KV_NEW;
+	int rc = fmt_journal_head(&b, &j);
+
+	if (!rc)
+		rc = kv_set(fs->kv, KV_META, &key, b.data, b.len);
+	buf_release(&b);
+	if (rc)
+		return rc;
+	fs->journal_key = key;
+	if (key >= fs->meta_seen)
+		fs->meta_seen = key + 1;
+	return 0;
+}
+
+int fs_mark_open(struct fs *fs)
+{
+	const uint16_t open = FMT_FLAG_MOUNTED | FMT_FLAG_JOURNAL;
 	int rc = 0;
 
-	if (!fs->journal_key) {
-		uint64_t key = KV_NEW;
-
-		rc = kv_set(fs->kv, KV_META, &key, b->journal.data, b->journal.len);
-		if (rc)
-			return rc;
-		fs->journal_key = key;
-		if (key >= fs->meta_seen)
-			fs->meta_seen = key + 1;
-	} else if (fs->stored_flags != flags) {
-		uint64_t key = fs->journal_key;
-
-		rc = kv_set(fs->kv, KV_META, &key, b->journal.data, b->journal.len);
+	pthread_mutex_lock(&fs->open_lock);
+	if (!fs->is_marked) {
+		rc = store_empty_journal(fs);
+		if (!rc)
+			rc = fs_header_store(fs, fs->stored_flags | open);
+		if (!rc)
+			rc = kv_sync(fs->kv, KV_META);
+		fs->is_marked = !rc;
 	}
-	if (!rc && fs->stored_flags != flags)
-		rc = fs_header_store(fs, flags);
+	pthread_mutex_unlock(&fs->open_lock);
+	return rc;
+}
+
+int fs_mark_closed(struct fs *fs)
+{
+	int rc = 0;
+
+	if (!fs->is_marked && !(fs->stored_flags & (FMT_FLAG_MOUNTED | FMT_FLAG_JOURNAL)))
+		return 0;
+	/* Everything before is durable first: then nothing can be left to redo. */
+	rc = kv_sync(fs->kv, KV_META);
+	if (!rc)
+		rc = store_empty_journal(fs);
+	if (!rc)
+		rc = fs_header_store(fs, fs->stored_flags & ~(FMT_FLAG_MOUNTED | FMT_FLAG_JOURNAL));
+	if (!rc)
+		rc = kv_sync(fs->kv, KV_META);
 	return rc;
 }
 
@@ -442,7 +474,7 @@ static int meta_phase(struct fs *fs, struct fs_batch *b)
 		epoch = kv_epoch(fs->kv, KV_META);
 		rc = free_meta(fs);
 		if (!rc)
-			rc = open_volume(fs, b);
+			rc = fs_mark_open(fs);
 		o.reqs[0].key = fs->journal_key; /* the first one ever has just been given its number */
 		if (!rc)
 			rc = kv_run(fs->kv, ptrs, o.count, KV_BATCH);
@@ -579,7 +611,7 @@ int fs_commit_once(struct fs *fs)
 	pthread_mutex_lock(&fs->commit_lock);
 	rc = one_batch(fs);
 	pthread_mutex_unlock(&fs->commit_lock);
-	if (fs_pool_is_low(fs) && !fs->is_stopping)
+	if (fs->is_marked && fs_pool_is_low(fs) && !fs->is_stopping)
 		(void)fs_pool_fill(fs); /* whoever needs an id and finds none reports the error */
 	return rc;
 }

@@ -217,6 +217,8 @@ struct fs {
 	struct fs_batch *stuck; /* its meta phase must end before another batch begins */
 	uint64_t batch_number, mount_number;
 	uint64_t journal_key;
+	pthread_mutex_t open_lock; /* the first change; may be held while waiting for the store */
+	bool is_marked;
 	uint16_t stored_flags;
 	uint64_t header_size;
 	uint64_t sets_since_info;
@@ -444,6 +446,10 @@ int fs_frees_merge(struct fs_frees *to, struct fs_frees *from);
 void fs_frees_release(struct fs_frees *f);
 bool fs_frees_is_empty(const struct fs_frees *f);
 int fs_header_store(struct fs *fs, uint16_t flags);
+/* Before the first change of a mount: J is there and says nothing, the header says that it may be live. */
+int fs_mark_open(struct fs *fs);
+/* The opposite, when everything is stored and deleted. */
+int fs_mark_closed(struct fs *fs);
 
 /* ---- fs_redo.c ---- */
 struct fs_redo_result {

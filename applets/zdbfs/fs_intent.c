@@ -181,6 +181,12 @@ static int put_move(const struct fs_batch *b, struct buf *out, uint32_t *count, 
 	return put(out, count, &in);
 }
 
+/* A move inside one list needs no help, unless one of its names changes hands: then another intent must know to whom. */
+static bool needs_move(const struct fs_change *from, const struct fs_change *to)
+{
+	return !same_list(from, to) || from->new_ino || to->old_ino;
+}
+
 /*
  * `all` for a LINK intent counts every listed name as there: the names at the end, plus those that go. Names that only
  * move are in it once, wherever they are.
@@ -191,11 +197,12 @@ static int write_net(const struct fs_batch *b, const struct fs_net *net, struct 
 	uint32_t all = net->links + (net->lost_count - pairs);
 	int rc = 0;
 
-	/* One name of a new inode: it is there, or all of it is a leak. */
-	if (net->is_new && net->gained_count < 2)
+	/* One name of a new inode: it is there, or all of it is a leak. But one who took another's name must be known to
+	 * whoever redoes the other's move. */
+	if (net->is_new && net->gained_count < 2 && !net->gained[0]->old_ino)
 		return 0;
 	for (uint32_t n = 0; !rc && n < pairs; n++)
-		if (!same_list(net->lost[n], net->gained[n]))
+		if (needs_move(net->lost[n], net->gained[n]))
 			rc = put_move(b, out, count, net, net->lost[n], net->gained[n]);
 	for (uint32_t n = pairs; !rc && n < net->lost_count; n++)
 		rc = put_link(out, count, net, all, net->lost[n]);

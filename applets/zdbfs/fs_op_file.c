@@ -511,9 +511,13 @@ int fs_op_lseek(struct fs *fs, uint64_t ino, uint64_t off, int whence, uint64_t 
 
 ssize_t fs_op_copy(struct fs *fs, uint64_t from, uint64_t from_off, uint64_t to, uint64_t to_off, size_t len)
 {
+	struct fs_attr attr;
 	size_t done = 0;
-	ssize_t rc = 0;
+	ssize_t rc = fs_op_getattr(fs, from, &attr);
 
+	/* The end as it was: within one file the copy may move it. */
+	if (!rc && (from_off >= attr.size || len > attr.size - from_off))
+		len = from_off < attr.size ? (size_t)(attr.size - from_off) : 0;
 	while (done < len && !rc) {
 		size_t part = len - done < (1u << 20) ? len - done : (1u << 20);
 		struct fs_read r;

@@ -48,22 +48,32 @@ static int get_dir(struct fs *fs, uint64_t ino, struct fs_inode **out)
 	return rc;
 }
 
+static int find_name(struct fs *fs, struct fs_inode *dir, const char *name, size_t len, uint64_t *ino)
+{
+	int rc;
+
+	pthread_mutex_lock(&dir->lock);
+	rc = fs_dir_load(fs, dir, fmt_hash(name, len));
+	*ino = rc ? 0 : fs_dir_find(dir, name, len);
+	pthread_mutex_unlock(&dir->lock);
+	return rc ? rc : *ino ? 0 : -ENOENT;
+}
+
 /* Finds the name and pins its inode; the directory is not locked before or after. */
 static int resolve(struct fs *fs, struct fs_inode *dir, const char *name, size_t len, struct fs_inode **out)
 {
-	uint64_t ino = 0;
+	uint64_t ino = 0, before;
 	int rc;
 
 	*out = NULL;
-	pthread_mutex_lock(&dir->lock);
-	rc = fs_dir_load(fs, dir, fmt_hash(name, len));
-	if (!rc)
-		ino = fs_dir_find(dir, name, len);
-	pthread_mutex_unlock(&dir->lock);
-	if (rc || !ino)
-		return rc ? rc : -ENOENT;
-	rc = fs_get(fs, ino, out);
-	if (rc == -ENOENT) {
+	do {
+		before = ino;
+		rc = find_name(fs, dir, name, len, &ino);
+		if (!rc)
+			rc = fs_get(fs, ino, out);
+		/* gone: it may have been unlinked in between, then the name says something else now */
+	} while (rc == -ENOENT && ino && ino != before);
+	if (rc == -ENOENT && ino) {
 		log_every(1000, LOG_LEVEL_ERR, "cannot use an entry of directory %llu: its inode %llu is missing",
 			  (unsigned long long)dir->ino, (unsigned long long)ino);
 		rc = -EIO;

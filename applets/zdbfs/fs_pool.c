@@ -90,9 +90,9 @@ static int fill_locked(struct fs *fs)
 	size_t n = p->step;
 	struct kv_req *reqs = mem_calloc(n + 1, sizeof(*reqs));
 	struct kv_req **ptrs = mem_calloc(n + 1, sizeof(*ptrs));
-	int rc = -ENOMEM;
+	int rc = reqs && ptrs ? fs_mark_open(fs) : -ENOMEM;
 
-	if (!reqs || !ptrs)
+	if (rc)
 		goto out;
 	pthread_mutex_lock(&p->lock);
 	p->fill_floor = fs->meta_seen;

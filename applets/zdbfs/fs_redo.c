@@ -236,29 +236,34 @@ static bool same(uint64_t dir, const char *name, uint16_t len, uint64_t dir2, co
 	return dir == dir2 && len == len2 && memcmp(name, name2, len) == 0;
 }
 
-/* What another intent puts at the name that this one moves away from. */
-static uint64_t successor(const struct redo *d, const struct fmt_intent *in)
+/* What this J puts at the name that the intent moves away from; *completes: by a move, which is redone as well. */
+static uint64_t successor(const struct redo *d, const struct fmt_intent *in, bool *completes)
 {
+	*completes = true;
 	if (in->kind == FMT_EXCHANGE)
 		return in->old_ino;
 	for (size_t k = 0; k < d->count; k++) {
 		const struct fmt_intent *o = &d->intents[k];
 
-		if (o->kind == FMT_RENAME && o != in &&
+		*completes = o->kind == FMT_RENAME;
+		if (o->kind != FMT_EXCHANGE && o->ino != in->ino &&
 		    same(in->from_dir, in->from, in->from_len, o->to_dir, o->to, o->to_len))
 			return o->ino;
 	}
+	*completes = true;
 	return 0;
 }
 
 static void redo_move(struct redo *d, const struct fmt_intent *in)
 {
 	uint64_t at_from = raw_find(d, in->from_dir, in->from, in->from_len);
-	uint64_t at_to = raw_find(d, in->to_dir, in->to, in->to_len), next = successor(d, in);
+	uint64_t at_to = raw_find(d, in->to_dir, in->to, in->to_len), next;
+	bool completes;
 	struct node *from_dir = load(d, in->from_dir);
 
 	if (d->rc || !is_linked(d, in->to_dir))
 		return;
+	next = successor(d, in, &completes);
 	if (!from_dir->is_dir)
 		at_from = next; /* removed and deleted since: nothing left to do there */
 	if ((at_to != in->old_ino && at_to != in->ino) || (at_from != in->ino && at_from != next)) {
@@ -270,7 +275,7 @@ static void redo_move(struct redo *d, const struct fmt_intent *in)
 	if (at_to != in->ino)
 		(void)set_name(d, in->to_dir, in->to, in->to_len, in->ino);
 	if (at_from == in->ino && next != in->ino && from_dir->is_dir)
-		(void)set_name(d, in->from_dir, in->from, in->from_len, next);
+		(void)set_name(d, in->from_dir, in->from, in->from_len, completes ? next : 0);
 	d->r->intents++;
 }
 

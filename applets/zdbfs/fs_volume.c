@@ -230,6 +230,12 @@ static int open_headers(struct fs *fs, struct fmt_header *meta, struct err_text 
 	}
 	if (!rc)
 		rc = open_temp(fs, meta->size_bytes, err);
+	/* Both halves of a new volume are durable before anything refers to anything. */
+	for (int role = 0; !rc && (!has_meta || !has_data) && role < KV_ROLES; role++) {
+		rc = kv_sync(fs->kv, (enum kv_role)role);
+		if (rc)
+			rc = err_set(err, rc, "cannot make the volume durable: %s", err_str(rc));
+	}
 	return rc;
 }
 
@@ -248,8 +254,8 @@ static void set_defaults(struct fs *fs)
 		o->dirty_max = memory / 32 < (64u << 20) ? (size_t)(memory / 32) : 64u << 20;
 	if (!o->cache_max)
 		o->cache_max = o->dirty_max * 2;
-	if (o->cache_max < o->dirty_max + (8u << 20))
-		o->cache_max = o->dirty_max + (8u << 20);
+	if (o->cache_max < o->dirty_max + (1u << 20)) /* room for what is being read */
+		o->cache_max = o->dirty_max + (1u << 20);
 	if (!o->inode_max)
 		o->inode_max = memory / 32768 < 65536 ? (size_t)(memory / 32768) : 65536;
 	if (!o->interval_ms)
@@ -266,6 +272,7 @@ static void init_locks(struct fs *fs)
 	pthread_mutex_init(&fs->gate_lock, NULL);
 	pthread_mutex_init(&fs->commit_lock, NULL);
 	pthread_mutex_init(&fs->seq_lock, NULL);
+	pthread_mutex_init(&fs->open_lock, NULL);
 	pthread_cond_init(&fs->fetched, NULL);
 	pthread_cond_init(&fs->gate_cond, NULL);
 	pthread_cond_init(&fs->seq_work, &mono);
@@ -325,6 +332,7 @@ static void destroy(struct fs *fs)
 	pthread_mutex_destroy(&fs->gate_lock);
 	pthread_mutex_destroy(&fs->commit_lock);
 	pthread_mutex_destroy(&fs->seq_lock);
+	pthread_mutex_destroy(&fs->open_lock);
 	pthread_cond_destroy(&fs->fetched);
 	pthread_cond_destroy(&fs->gate_cond);
 	pthread_cond_destroy(&fs->seq_work);
@@ -473,15 +481,10 @@ static int leave_clean(struct fs *fs)
 		rc = fs->last_error;
 	if (!rc)
 		rc = fs_commit_once(fs); /* deletes what that unreferenced */
-	if (!rc && fs->stored_flags & (FMT_FLAG_MOUNTED | FMT_FLAG_JOURNAL)) {
-		rc = fs_pool_drain(fs);
-		if (!rc)
-			rc = fs_header_store(fs, 0);
-	} else if (!rc) {
-		rc = fs_pool_drain(fs);
-	}
 	if (!rc)
-		rc = kv_sync(fs->kv, KV_META);
+		rc = fs_pool_drain(fs);
+	if (!rc)
+		rc = fs_mark_closed(fs);
 	return rc;
 }
 

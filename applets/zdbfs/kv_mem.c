@@ -354,6 +354,12 @@ struct kv *kv_mem_at(struct kv *kv, const size_t changes[KV_ROLES], bool record)
 		}
 		r->synced = r->log_count;
 	}
+	/* Its history begins with all of this on the disk. */
+	to->event_count = 0;
+	if (note_event(to)) {
+		mem_free_kv(&to->kv);
+		return NULL;
+	}
 	return &to->kv;
 }
 

@@ -20,7 +20,7 @@ struct kv_mem_event {
 size_t kv_mem_event_count(struct kv *kv);
 struct kv_mem_event kv_mem_event_at(struct kv *kv, size_t index);
 
-/* A new store that holds the first changes[role] changes of each role and records nothing yet. NULL: out of memory. */
+/* A new store that holds the first changes[role] changes of each role, all durable. NULL: out of memory. */
 struct kv *kv_mem_at(struct kv *kv, const size_t changes[KV_ROLES], bool record);
 
 /* Payload of one role beyond `bytes` is refused with -ENOSPC (0 = no limit). */
