@@ -274,9 +274,14 @@ static void take_out(struct fs *fs, struct fs_inode *i)
 
 static void destroy(struct fs *fs, struct fs_inode *i)
 {
+	uint64_t ino = i->ino;
+	bool give_back = i->give_back;
+
 	fs_blocks_drop_all(fs, i);
 	give_back_lists(fs, i);
 	fs_inode_free(i);
+	if (give_back)
+		fs_pool_give_back(fs, ino);
 }
 
 static void trim(struct fs *fs)
@@ -606,8 +611,7 @@ static void bury(struct fs *fs, struct fs_inode *i)
 		i->pins--; /* the caller holds another */
 	}
 	pthread_mutex_unlock(&fs->lock);
-	if (reusable)
-		fs_pool_give_back(fs, i->ino);
+	i->give_back = reusable; /* once nobody holds it in memory either */
 }
 
 void fs_orphan_check(struct fs *fs, uint64_t ino)

@@ -93,6 +93,7 @@ struct fs_inode {
 	bool is_orphan; /* no names left */
 	bool is_gone;	/* freed: only the memory is left */
 	bool is_dying;	/* out of the table; under fs->lock */
+	bool give_back; /* nothing was ever stored under its number: it may be used again */
 	pthread_mutex_t lock;
 
 	uint32_t mode, dev, uid, gid, links;

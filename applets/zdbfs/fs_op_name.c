@@ -222,8 +222,7 @@ static void discard(struct fs *fs, struct fs_inode *i)
 {
 	if (!i)
 		return;
-	i->is_gone = true;
-	fs_pool_give_back(fs, i->ino);
+	i->is_gone = i->give_back = true;
 	fs_put(fs, i);
 }
 

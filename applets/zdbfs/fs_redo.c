@@ -266,7 +266,8 @@ static void redo_move(struct redo *d, const struct fmt_intent *in)
 	next = successor(d, in, &completes);
 	if (!from_dir->is_dir)
 		at_from = next; /* removed and deleted since: nothing left to do there */
-	if ((at_to != in->old_ino && at_to != in->ino) || (at_from != in->ino && at_from != next)) {
+	/* no name any more where it came from: an earlier redo did that */
+	if ((at_to != in->old_ino && at_to != in->ino) || (at_from && at_from != in->ino && at_from != next)) {
 		d->r->dropped++;
 		log_warn("a rename that a crash interrupted is left as it is: its names have changed since (inode %llu)",
 			 (unsigned long long)in->ino);
