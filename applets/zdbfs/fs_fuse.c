@@ -531,9 +531,16 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 {
 	struct mount *m = mount_of(req);
 	uint64_t at;
-	int rc = fs_op_lseek(m->fs, ino, (uint64_t)off, whence, &at);
+	int rc;
 
 	(void)fi;
+	/* The kernel asks without having written its dirty pages: with its cache on, we would call data a hole. Then it has
+	 * to do without holes. */
+	if (!m->opt.no_writeback && !m->opt.is_read_only) {
+		fuse_reply_err(req, ENOSYS);
+		return;
+	}
+	rc = fs_op_lseek(m->fs, ino, (uint64_t)off, whence, &at);
 	if (rc)
 		reply_err(req, m, rc);
 	else
