@@ -1,0 +1,162 @@
+/*
+ * A long random life of one namespace, in both modes, against a model: sets, deletions, rotations, syncs, clean stops and
+ * crashes of the process. TEST_SEED repeats a run.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <errno.h>
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "core/base/endian.h"
+#include "tests/unit/support/sys_test.h"
+#include "tests/unit/support/zdb_util.h"
+
+#define KEYS  6000u
+#define STEPS 8000u
+
+struct model {
+	uint32_t len[KEYS], salt[KEYS]; /* salt 0 = absent */
+	uint64_t next;
+};
+
+static uint8_t value[100000];
+
+static void fill(uint32_t len, uint32_t salt)
+{
+	for (uint32_t i = 0; i < len; i++)
+		value[i] = (uint8_t)(salt * 131 + i * 7 + i / 256);
+}
+
+static size_t key_of(const struct zu *u, uint64_t k, uint8_t *key)
+{
+	if (u->opt.mode == ZDB_SEQ) {
+		put_u64le(key, k);
+		return 8;
+	}
+	return (size_t)sprintf((char *)key, "%llu-key", (unsigned long long)k);
+}
+
+static void compare(struct zu *u, const struct model *m)
+{
+	struct zdb_ns_info info;
+	uint64_t live = 0, bytes = 0;
+	uint8_t key[32], *v;
+	size_t n;
+
+	for (uint64_t k = 0; k < KEYS; k++) {
+		int rc = zu_value(u->ns, key, key_of(u, k, key), &v, &n);
+
+		if (m->salt[k] == 0) {
+			assert_int_equal(rc, -ENOENT);
+			continue;
+		}
+		assert_int_equal(rc, 0);
+		fill(m->len[k], m->salt[k]);
+		assert_int_equal(n, m->len[k]);
+		assert_memory_equal(v, value, n);
+		free(v);
+		live++;
+		bytes += n;
+	}
+	zdb_ns_info(u->ns, &info);
+	assert_int_equal(info.entries, live);
+	assert_int_equal(info.data_size, bytes);
+}
+
+static void store(struct zu *u, struct model *m, uint64_t k, bool insert, uint64_t *rng)
+{
+	uint32_t len = (uint32_t)(test_random(rng) % (test_random(rng) % 20 == 0 ? sizeof(value) : 300));
+	uint32_t salt = 1 + (uint32_t)(test_random(rng) % 1000000);
+	struct zdb_set_result r;
+	uint8_t key[32];
+
+	fill(len, salt);
+	assert_int_equal(zdb_set(u->ns, key, insert ? 0 : key_of(u, k, key), value, len, 1, &r), 0);
+	if (insert) {
+		k = m->next;
+		assert_int_equal(get_u64le(r.key), k);
+	}
+	if (u->opt.mode == ZDB_SEQ && r.outcome != ZDB_UNCHANGED)
+		m->next++;
+	m->len[k] = len;
+	m->salt[k] = salt;
+}
+
+static void life(enum zdb_mode mode, bool gather)
+{
+	static struct model m;
+	uint64_t rng = test_seed();
+	uint8_t key[32];
+	struct zu u;
+
+	memset(&m, 0, sizeof(m));
+	zu_setup(&u, mode);
+	u.opt.gather_writes = gather;
+	assert_int_equal(zu_open(&u), 0);
+	for (unsigned i = 0; i < STEPS; i++) {
+		uint64_t k = test_random(&rng) % (mode == ZDB_SEQ ? (m.next == 0 ? 1 : m.next) : KEYS / 10);
+		unsigned dice = (unsigned)(test_random(&rng) % 1000);
+
+		if (dice < 400 && mode == ZDB_USER)
+			store(&u, &m, k, false, &rng);
+		else if (dice < 400 && m.next + 2 < KEYS)
+			store(&u, &m, 0, true, &rng);
+		else if (dice < 650 && m.salt[k] != 0 && m.next + 2 < KEYS)
+			store(&u, &m, k, false, &rng);
+		else if (dice < 900) {
+			assert_int_equal(zdb_del(u.ns, key, key_of(&u, k, key), 1),
+					 m.salt[k] != 0 ? 0 : -ENOENT);
+			m.salt[k] = 0;
+		} else if (dice < 980)
+			assert_int_equal(zdb_sync(u.ns, dice % 2 != 0 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX), 0);
+		else if (dice < 990)
+			assert_int_equal(zdb_jump(u.ns), 0);
+		else if (dice < 995) {
+			zu_close(&u);
+			assert_int_equal(zu_open(&u), 0);
+			assert_false(zdb_ns_recovery(u.ns)->unclean);
+			compare(&u, &m);
+		} else {
+			assert_int_equal(zdb_flush(u.eng), 0); /* what was answered was written */
+			zu_crash(&u);
+			assert_int_equal(zu_open(&u), 0);
+			assert_false(zdb_ns_recovery(u.ns)->foreign);
+			compare(&u, &m);
+		}
+	}
+	compare(&u, &m);
+	zu_close(&u);
+	zu_teardown(&u);
+}
+
+static void user_mode(void **state)
+{
+	(void)state;
+	life(ZDB_USER, false);
+	life(ZDB_USER, true);
+}
+
+static void sequential_mode(void **state)
+{
+	(void)state;
+	life(ZDB_SEQ, false);
+	life(ZDB_SEQ, true);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(user_mode),
+		cmocka_unit_test(sequential_mode),
+	};
+
+	if (access("/dev/shm", W_OK) == 0)
+		(void)setenv("TMPDIR", "/dev/shm", 0);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
