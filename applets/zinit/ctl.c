@@ -41,6 +41,8 @@ static void client_close(struct client *c)
 	mem_free(c->wait_id);
 	memset(c, 0, sizeof(*c));
 	ctl->client_count--;
+	if (ctl->client_count == 0)
+		loop_timer_start(&ctl->sup->loop, &ctl->sup->trim_timer, SUP_TRIM_MS);
 	if (ctl->client_count == CTL_CLIENTS - 1)
 		loop_io_set(&ctl->listener, EPOLLIN);
 }

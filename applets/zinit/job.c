@@ -90,7 +90,7 @@ static void on_timer(struct loop_timer *timer)
 		return;
 	}
 	job->is_killed = true;
-	kill(-job->pid, SIGKILL);
+	proc_kill(-job->pid, SIGKILL);
 	/* The exit brings the rest; ask again in case the kernel is slow to let it go. */
 	loop_timer_start(&job->service->sup->loop, timer, 1000);
 }
@@ -130,7 +130,7 @@ void job_stop(struct job *job)
 	if (job->pid == 0)
 		return;
 	/* Whoever reaps it finds no owner any more: an orphan like others. */
-	kill(-job->pid, SIGKILL);
+	proc_kill(-job->pid, SIGKILL);
 	job->pid = 0;
 }
 

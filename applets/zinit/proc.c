@@ -342,6 +342,15 @@ int proc_start(const struct proc *proc, pid_t *pid, int *report_fd)
 	return 0;
 }
 
+int proc_kill(pid_t to, int signo)
+{
+	if (kill(to, signo) == 0)
+		return 0;
+	if (errno == ESRCH && to < -1 && kill(-to, signo) == 0)
+		return 0;
+	return -errno;
+}
+
 int proc_report_read(int report_fd, struct proc_report *report)
 {
 	ssize_t n;

@@ -53,6 +53,12 @@ int proc_start(const struct proc *proc, pid_t *pid, int *report_fd);
  */
 int proc_report_read(int report_fd, struct proc_report *report);
 
+/*
+ * kill(2) for a process or (negative) the group of one of our children. 0 or a negative errno. A child that was forked
+ * this moment has no group of its own yet: then it gets the signal itself, which would be lost otherwise.
+ */
+int proc_kill(pid_t to, int signo);
+
 /* Whether such an error may pass by itself (memory, process or descriptor tables full, text busy). */
 bool proc_error_is_temporary(int error);
 

@@ -133,7 +133,10 @@ static int send_signal(const struct service *s, int signo)
 
 	if (to == 0)
 		return -ESRCH;
-	return kill(to, signo) < 0 ? -errno : 0;
+	/* With the main process gone its number may be somebody else's by now: only the group is meant then. */
+	if (s->pid == 0)
+		return kill(to, signo) < 0 ? -errno : 0;
+	return proc_kill(to, signo);
 }
 
 /* ---- actions ---- */

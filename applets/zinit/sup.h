@@ -130,6 +130,9 @@ enum sup_end {
 	SUP_END_HALT,
 };
 
+/* This long after the start, or after the last client has gone, text pages that only they needed are given back. */
+enum { SUP_TRIM_MS = 3000 };
+
 struct sup_options {
 	const char *config_dir;
 	const char *socket_path;
@@ -160,7 +163,7 @@ struct sup {
 	uint32_t sweep_tries;
 	uint64_t int_times_ms[3]; /* the last SIGINTs */
 	struct loop_post settle;  /* runs sup_settle once per round */
-	struct loop_timer stop_timer, stop_max_timer, ctl_timer;
+	struct loop_timer stop_timer, stop_max_timer, ctl_timer, trim_timer;
 	uint64_t log_seq; /* of the newest line of all rings */
 	struct ctl *ctl;
 	char **environment; /* /etc/environment: NAME=value, ended by NULL */

@@ -61,10 +61,14 @@ my ($fifo, $n, $kills, $out, @command) = @ARGV;
 open(my $f, "+<", $fifo) or die; # both ways: never an end of file
 my $t0 = clock_gettime(CLOCK_MONOTONIC);
 my $pid = fork; if (!$pid) { close $f; open STDOUT, ">", "/dev/null"; open STDERR, ">&STDOUT"; setpgrp; exec @command or exit 1 }
-sub report { my $r = ""; vec($r, fileno($f), 1) = 1; select($r, undef, undef, 60) > 0 or die "no report from @command\n"; my $l = <$f>; chomp $l; ($l, clock_gettime(CLOCK_MONOTONIC)) }
+my $have = ""; # several reports may come with one read
+sub report {
+	until ($have =~ s/^(.*)\n//) { my $r = ""; vec($r, fileno($f), 1) = 1; select($r, undef, undef, 60) > 0 or die "no report from @command\n"; sysread($f, $have, 4096, length $have) }
+	($1, clock_gettime(CLOCK_MONOTONIC))
+}
 my $last; for (1 .. $n) { (undef, $last) = report() }
 printf "start %.3f\n", ($last - $t0) * 1000;
-sleep 1.2; # runit does not count a run of less than a second; a service is to be stable for all
+sleep 4.2; # all are idle by then; and runit delays the restart of a run of less than a second
 open(my $p, "-|", "ps", "-eo", "pid=,ppid=,args=") or die; my @ps = <$p>; close $p;
 my %mine = ($pid => 1); for (1 .. 4) { for (@ps) { my ($c, $pp, $a) = /^\s*(\d+)\s+(\d+)\s+(.*)/; $mine{$c} = 1 if $mine{$pp} } }
 my ($pss, @victims) = (0);

@@ -206,4 +206,14 @@ ok "with --strict an unknown key refuses the unit" same "$(z list | tr '\n' ' ')
 ok "and says what was meant" logged "typo.yaml:1: .*did you mean 'oneshot'"
 ok "shutdown" z shutdown
 zin_exit "clean" 0
+
+# --- the units of the image -----------------------------------------------------------------------------------------------
+U=$T/image
+cp -r rootfs-overlay/etc/zinit "$U"
+sed -i 's/^exec: .*/exec: sleep 1000/; /^  --/d; s/^test: .*/test: "true"/; s/^oneshot: true/restart: never/' "$U"/*.yaml
+zin_start --strict
+ok "the image's units are without unknown keys, and start in order" becomes zdbfs Running
+ok "all of them" same "$(z list | grep -c Running)" 5
+z shutdown
+zin_exit "clean" 0
 done_testing

@@ -79,7 +79,7 @@ touch "$T/ns.ok"
 ok "start runs it again" z start ns
 ok "then its dependents start" becomes fs Running
 ok "the oneshot has succeeded" state_is ns Success
-ok "started in order" in_order "$T/order" up-zstor up-wait_hooks up-zdb up-fs
+ok "started in order" in_order "$T/init.log" "zinit: INFO (service) "{zstor,wait_hooks,zdb,ns,fs}": running"
 ok "status has the original's keys in its order" sh -c "'$Z' -s '$S' status fs | head -n 8 | tr '\n' ' ' | grep -qE '^--- name: fs pid: [0-9]+ state: Running target: Up after:   ns: Success   zdb: Running'"
 
 # --- a dependency that dies later ----------------------------------------------------------------------------------

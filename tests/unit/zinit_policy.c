@@ -9,7 +9,8 @@
 
 static struct unit daemon_unit(void)
 {
-	return (struct unit){.restart_delay_ms = 100, .restart_max_delay_ms = 30000, .test_interval_ms = 2000};
+	return (struct unit){
+		.restart_delay_ms = 100, .restart_max_delay_ms = 30000, .test_interval_ms = 2000};
 }
 
 static void verdicts(void **state)

@@ -32,7 +32,8 @@ static void random_lines(void **state)
 	srand(seed);
 	assert_int_equal(ring_init(&ring, BYTES, LINES), 0);
 	for (int round = 0; round < ROUNDS; round++) {
-		struct ring_line line = {.len = (uint32_t)(rand() % 10 ? rand() % 100 : rand() % 2500), .seq = ++seq};
+		struct ring_line line = {.len = (uint32_t)(rand() % 10 ? rand() % 100 : rand() % 2500),
+					 .seq = ++seq};
 		const struct ring_line *found;
 		uint64_t from, at;
 		uint32_t count = 0;

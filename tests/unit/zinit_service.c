@@ -90,7 +90,8 @@ static int open_fds(void)
 /* Every allocation of making a service fails once: an error, no leak, no descriptor left, and the next try works. */
 static void making_without_memory(void **state)
 {
-	struct buf block = block_of("x", "exec: a b\ntest: t\nafter: [y, z]\nlog_file: /tmp/x\nnotify: sd\nfdstore: 3\n");
+	struct buf block = block_of(
+		"x", "exec: a b\ntest: t\nafter: [y, z]\nlog_file: /tmp/x\nnotify: sd\nfdstore: 3\n");
 	const struct unit *unit = (const struct unit *)(const void *)block.data;
 	struct service *s;
 	int before = open_fds(), rc = -1;

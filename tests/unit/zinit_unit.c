@@ -156,7 +156,8 @@ static void container_units(void **state)
 	const struct unit *u;
 
 	(void)state;
-	u = parse("exec: zdb\n  --mode seq\n  --data /data/data\n  --hook /bin/hook.sh\n# a comment\nafter:\n  - wait_hooks\n"
+	u = parse("exec: zdb\n  --mode seq\n  --data /data/data\n  --hook /bin/hook.sh\n# a "
+		  "comment\nafter:\n  - wait_hooks\n"
 		  "test: redis-cli -p 9900 PING\nshutdown_timeout: 65\nlog: stdout\n",
 		  &out, &err);
 	assert_non_null(u);
@@ -167,11 +168,13 @@ static void container_units(void **state)
 	assert_int_equal(u->log, UNIT_LOG_STDOUT);
 	buf_release(&out);
 	u = parse("exec: zstor --log_file /data/zstor.log -c /data/zstor.toml monitor\n"
-		  "test: sh -c '[ \"$(nc -v -z -U /var/run/zstor.sock 2>&1)\" = \"\" ]'\nshutdown_timeout: 99999999\n",
+		  "test: sh -c '[ \"$(nc -v -z -U /var/run/zstor.sock 2>&1)\" = \"\" ]'\nshutdown_timeout: "
+		  "99999999\n",
 		  &out, &err);
 	assert_non_null(u);
 	assert_int_equal(u->test.count, 3);
-	assert_string_equal(joined(u, u->test), "sh|-c|[ \"$(nc -v -z -U /var/run/zstor.sock 2>&1)\" = \"\" ]");
+	assert_string_equal(joined(u, u->test),
+			    "sh|-c|[ \"$(nc -v -z -U /var/run/zstor.sock 2>&1)\" = \"\" ]");
 	buf_release(&out);
 	u = parse("exec: |\n  sh -c '\n    echo one\n    echo two\n  '\noneshot: true\n", &out, &err);
 	assert_non_null(u);
@@ -188,14 +191,18 @@ static void every_key(void **state)
 {
 	struct buf out;
 	struct err_text err;
-	const struct unit *u = parse(
-		"exec: a b\ntest: t\noneshot: false\nshutdown_timeout: 7\nafter: [x]\nrequires: y\nlog: file\n"
-		"signal: {stop: SIGUSR1, reload: SIGHUP}\nenv: {A: 1, B: 'x y'}\ndir: /tmp\nrestart: never\nrestart_delay: 250ms\n"
-		"restart_max_delay: 5s\nrestart_limit: 4\nretry: 2\nstart_timeout: 1m\ntest_interval: 10ms\ntest_timeout: 3\n"
-		"health: h\nhealth_interval: 9s\nnotify: fd:7\nkill_mode: cgroup\ndrain: d e\nuser: nobody\ngroup: 12\numask: 077\n"
-		"limits: {nofile: 64, core: unlimited}\nmemory_max: 32M\ncpu_max: 150%\npids_max: 9\ncapabilities: [chown]\n"
-		"log_file: /x/y.log\nlog_max_size: 2M\nlog_keep: 3\n",
-		&out, &err);
+	const struct unit *u = parse("exec: a b\ntest: t\noneshot: false\nshutdown_timeout: 7\nafter: "
+				     "[x]\nrequires: y\nlog: file\n"
+				     "signal: {stop: SIGUSR1, reload: SIGHUP}\nenv: {A: 1, B: 'x y'}\ndir: "
+				     "/tmp\nrestart: never\nrestart_delay: 250ms\n"
+				     "restart_max_delay: 5s\nrestart_limit: 4\nretry: 2\nstart_timeout: "
+				     "1m\ntest_interval: 10ms\ntest_timeout: 3\n"
+				     "health: h\nhealth_interval: 9s\nnotify: fd:7\nkill_mode: "
+				     "cgroup\ndrain: d e\nuser: nobody\ngroup: 12\numask: 077\n"
+				     "limits: {nofile: 64, core: unlimited}\nmemory_max: 32M\ncpu_max: "
+				     "150%\npids_max: 9\ncapabilities: [chown]\n"
+				     "log_file: /x/y.log\nlog_max_size: 2M\nlog_keep: 3\n",
+				     &out, &err);
 
 	(void)state;
 	if (!u)
@@ -265,9 +272,10 @@ static void ini_syntax(void **state)
 {
 	struct buf out;
 	struct err_text err;
-	const struct unit *u = parse_as(CFG_INI, "svc.ini",
-					"exec = a 'b c'\nafter = x, y z\noneshot = true\n[env]\nA = 1\n[signal]\nstop = SIGINT\n",
-					false, &out, &err);
+	const struct unit *u = parse_as(
+		CFG_INI, "svc.ini",
+		"exec = a 'b c'\nafter = x, y z\noneshot = true\n[env]\nA = 1\n[signal]\nstop = SIGINT\n",
+		false, &out, &err);
 
 	(void)state;
 	if (!u)
@@ -286,7 +294,8 @@ static void damaged_blocks(void **state)
 	unsigned seed = (unsigned)time(NULL);
 	struct buf out;
 	struct err_text err;
-	const struct unit *u = parse("exec: a b c\ntest: t\nafter: [x, y]\nenv: {A: 1}\ndir: /tmp\n", &out, &err);
+	const struct unit *u =
+		parse("exec: a b c\ntest: t\nafter: [x, y]\nenv: {A: 1}\ndir: /tmp\n", &out, &err);
 	uint32_t size = (uint32_t)out.len;
 
 	(void)state;
@@ -329,9 +338,12 @@ static void signal_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(accepted_and_rejected), cmocka_unit_test(container_units),
-		cmocka_unit_test(every_key),		 cmocka_unit_test(defaults_and_strict),
-		cmocka_unit_test(ini_syntax),		 cmocka_unit_test(damaged_blocks),
+		cmocka_unit_test(accepted_and_rejected),
+		cmocka_unit_test(container_units),
+		cmocka_unit_test(every_key),
+		cmocka_unit_test(defaults_and_strict),
+		cmocka_unit_test(ini_syntax),
+		cmocka_unit_test(damaged_blocks),
 		cmocka_unit_test(signal_names),
 	};
 

@@ -156,8 +156,9 @@ static void random_input(void **state)
 static void same_as_shell(void **state)
 {
 	static const char *const texts[] = {
-		"a 'b c' d", "a\\ b \"c d\" ''", "x'y'z \"q\\\"r\" \\\\", "a \\\n b", "'it'\\''s' # comment",
-		"\"a\\\nb\" c", "a#b '#' \\#", "\"\\a\" '\\a'",
+		"a 'b c' d",   "a\\ b \"c d\" ''",     "x'y'z \"q\\\"r\" \\\\",
+		"a \\\n b",    "'it'\\''s' # comment", "\"a\\\nb\" c",
+		"a#b '#' \\#", "\"\\a\" '\\a'",
 	};
 
 	(void)state;
