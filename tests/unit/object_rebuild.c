@@ -103,7 +103,8 @@ static void all_records_come_back(void **state)
 		want = &originals[rec.priv.number];
 		seen |= 1u << rec.priv.number;
 		assert_memory_equal(&rec.pub, &want->pub, sizeof(rec.pub));
-		assert_memory_equal(&rec.priv, &want->priv, sizeof(rec.priv));
+		/* up to the last field: what pads the struct is nobody's */
+		assert_memory_equal(&rec.priv, &want->priv, offsetof(struct head_private, ns) + OBJ_NS_MAX);
 		assert_memory_equal(rec.box, want->box, HEAD_BOX_BYTES);
 		assert_memory_equal(rec.sealed, want->sealed, rec.pub.stripes * sizeof(uint32_t));
 		assert_int_equal(rec.values, want->values);
