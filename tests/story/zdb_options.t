@@ -1,0 +1,121 @@
+#!/usr/bin/python3
+# Options, readiness, background, verbs, messages and exit codes of zdb.
+import os, re, stat, sys
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from zdb_lib import *
+
+
+def zdb(*args, **kw):
+    """Runs zdb to its end: exit code and everything it said."""
+    done = subprocess.run([QSFS, 'zdb', *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT, **kw)
+    return done.returncode, done.stdout.decode(errors='replace')
+
+
+def refused(what, word, *args, **kw):
+    code, text = zdb(*args, **kw)
+    ok(code == 1 and word in text and len(text.strip().splitlines()) == 1, what + ': exit 1 and one line', '%d\n%s' % (code, text))
+
+
+def options():
+    w = Server('options')
+    roots = ['--data', w.file('d'), '--index', w.file('i')]
+    unix = ['--socket', w.path]
+    refused('an unknown option', 'nosuch', '--nosuch')
+    refused('an unknown mode', 'mode', '--mode', 'x')
+    for size in '1', '524287', '4294967295', '4G', '1m', 'x', '':
+        refused('--datasize ' + repr(size), 'datasize', '--datasize', size)
+    refused('--protect without a password', 'protect', '--protect', *roots, *unix)
+    refused('a socket path that is too long', 'socket', *roots, '--socket', '/tmp/' + 'x' * 120)
+    with open(w.file('plain'), 'w') as f:
+        f.write('secret\n')
+    os.chmod(w.file('plain'), 0o644)
+    refused('an admin file that others may read', '0600', *roots, *unix, '--admin-file', w.file('plain'))
+    refused('a socket path that is a file', 'not a socket', *roots, '--socket', w.file('plain'))
+    code, text = zdb('--version')
+    ok(code == 0 and len(text.splitlines()) == 3, '--version prints three lines', text)
+    busy = socket.socket()
+    busy.bind(('127.0.0.1', 0))
+    busy.listen()
+    refused('a port in use', 'in use', *roots, '-listen', '127.0.0.1', '-port', str(busy.getsockname()[1]))
+    os.chmod(w.file('plain'), 0o600)
+    s = Server('prefix', '-mode', 'seq', '-datas', '1.5M', '-admin-file', w.file('plain'), '-prefix-commands').start()
+    c = s.client()
+    equal(c('P'), Status('PONG'), 'single dashes, prefixes of options and, when asked for, of commands')
+    equal(c('AUTH', 'secret'), Status('OK'), 'the admin password from a file')
+    equal(s.stop(), 143, 'stop')
+
+
+def background():
+    w = Server('background')
+    argv = [QSFS, 'zdb', '--data', w.file('data'), '--index', w.file('index'), '--socket', w.path, '--background', '--logfile', w.file('logfile')]
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=LIMIT)
+    pid = int(done.stdout)
+    ok(done.returncode == 0 and pid > 1, '--background prints the pid and exits 0')
+    equal(w.client()('PING'), Status('PONG'), 'when it serves')
+    again = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    ok(again.returncode == 1 and b'already using' in again.stdout, 'a second one says why not, exit 1', again.stdout)
+    os.kill(pid, signal.SIGTERM)
+    ok(wait_until(lambda: not os.path.exists('/proc/%d/exe' % pid) or open('/proc/%d/stat' % pid).read().split()[2] == 'Z'), 'it ends')
+    with open(w.file('logfile')) as f:
+        ok('stopping' in f.read(), 'its messages are in the log file')
+
+
+def ready():
+    s = Server('notify')
+    path = s.file('notify')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as n:
+        n.bind(path)
+        n.settimeout(LIMIT)
+        s.env['NOTIFY_SOCKET'] = path
+        s.start()
+        equal(n.recv(100), b'READY=1', 'NOTIFY_SOCKET hears of readiness')
+        s.process.terminate()
+        equal(n.recv(100), b'STOPPING=1', 'and of the stop')
+        s.process.wait(LIMIT)
+
+
+def verbs():
+    s = Server('verbs', '--mode', 'user', tcp=True).start()
+    equal(zdb('ping', '-s', s.path), (0, 'PONG\n'), 'ping over the socket')
+    equal(zdb('ping', '-p', str(s.port)), (0, 'PONG\n'), 'ping over TCP')
+    code, text = zdb('ping', '-s', s.file('nosuch'), '-t', '1s')
+    ok(code == 1 and 'no answer' in text and s.file('nosuch') in text, 'ping of nobody: 1 and a message', text)
+    c = s.client()
+    c('SET', 'k', 'v')
+    c('SET', 'k', 'w')
+    code, text = zdb('check', s.dir)
+    ok(code == 5, 'check of directories in use: 5', text)
+    s.stop()
+    code, text = zdb('check', s.dir)
+    ok(code == 0 and '0 repairable, 0 lost' in text, 'check of a clean one: 0', text)
+    code, text = zdb('dump', s.dir)
+    ok(code == 0 and len([x for x in text.splitlines() if 'default i0:' in x]) == 2, 'dump shows both versions', text)
+    code, text = zdb('--dump', '--data', s.file('data'), '--index', s.file('index'), '--mode', 'user')
+    ok(code == 0 and len(re.findall('default i0:', text)) == 2, '--dump too', text)
+    s.start()
+    c = s.client()
+    c('SET', 'x', 'y')
+    c('NSJUMP')
+    c('SET', 'z', 'y')
+    s.kill()
+    code, text = zdb('--recover', '--data', s.file('data'), '--index', s.file('index'))
+    equal(code, 0, '--recover')
+    code, text = zdb('check', s.dir)
+    ok(code == 0, 'makes a killed one clean', text)
+    with open(s.file('data', 'default', 'd0'), 'r+b') as f:
+        f.seek(-1, os.SEEK_END)
+        f.write(b'Y')
+    code, text = zdb('check', s.dir)
+    ok(code == 1 and 'lost' in text, 'check finds a changed byte: 1', text)
+    code, text = zdb('check')
+    equal(code, 2, 'check without a directory: usage')
+
+
+def main():
+    options()
+    background()
+    ready()
+    verbs()
+
+
+run(main)
