@@ -1,0 +1,402 @@
+/*
+ * Group commit, seen from the sockets, with the system call table between the server and the disk: how many fdatasyncs serve how many
+ * clients, what a reply waits for, what a failed one means.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "core/base/buf.h"
+#include "core/base/clock.h"
+#include "core/base/file.h"
+#include "core/base/log.h"
+#include "core/base/loop.h"
+#include "core/base/sys.h"
+#include "core/net/resp.h"
+#include "core/zdbd/zdbd.h"
+
+#define LIMIT_MS 60000
+
+/* ----------------------------------------------------------------------------------------------------- the disk */
+
+static struct sys_ops table;
+static _Atomic unsigned syncs;
+static _Atomic int sync_error;
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER; /* held by a test: fdatasync does not return */
+
+static int counted_fdatasync(int fd)
+{
+	syncs++;
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
+	if (sync_error) {
+		errno = sync_error;
+		return -1;
+	}
+	return sys_real.fdatasync(fd);
+}
+
+/* --------------------------------------------------------------------------------------------------- the server */
+
+static struct loop loop;
+static struct zdbd *server;
+static char dir[64], data_root[80], index_root[80], socket_path[80];
+
+static void server_start(enum zdbd_fsync policy)
+{
+	struct zdbd_options o = {
+		.data_root = data_root,
+		.index_root = index_root,
+		.mode = ZDB_USER,
+		.socket_path = socket_path,
+		.fsync = policy,
+		.fsync_interval_ms = 3600000, /* nothing of its own accord */
+	};
+	struct err_text why;
+
+	assert_int_equal(loop_init(&loop), 0);
+	server = zdbd_new(&loop, &o);
+	assert_non_null(server);
+	assert_int_equal(zdbd_open(server, &why), 0);
+	assert_int_equal(zdbd_listen(server, &why), 0);
+	assert_int_equal(zdbd_ready(server, &why), 0);
+	assert_int_equal(zdbd_serve(server, &why), 0);
+}
+
+static int server_stop(void)
+{
+	int code = zdbd_stop_now(server);
+
+	zdbd_free(server);
+	loop_release(&loop);
+	return code;
+}
+
+static int setup(void **state)
+{
+	struct rlimit limit;
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	table = sys_real;
+	table.fdatasync = counted_fdatasync;
+	sys = &table;
+	sync_error = 0;
+	strcpy(dir, "/tmp/zdbd_commit.XXXXXX");
+	assert_non_null(mkdtemp(dir));
+	snprintf(data_root, sizeof(data_root), "%s/data", dir);
+	snprintf(index_root, sizeof(index_root), "%s/index", dir);
+	snprintf(socket_path, sizeof(socket_path), "%s/sock", dir);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	/* a test that failed may have left it closed */
+	pthread_mutex_trylock(&gate);
+	pthread_mutex_unlock(&gate);
+	file_rm_tree(dir);
+	sys = &sys_real;
+	return 0;
+}
+
+/* --------------------------------------------------------------------------------------------------- a client */
+
+struct peer {
+	int fd;
+	struct buf in;
+};
+
+static void peer_open(struct peer *p)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	memcpy(addr.sun_path, socket_path, strlen(socket_path));
+	buf_init(&p->in, 1 << 20);
+	p->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(p->fd >= 0);
+	assert_int_equal(connect(p->fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+}
+
+static void peer_close(struct peer *p)
+{
+	close(p->fd);
+	buf_release(&p->in);
+}
+
+static void peer_send(struct peer *p, const char *a, const char *b, const char *c)
+{
+	struct buf out = BUF_INIT(4096);
+
+	assert_int_equal(resp_put_words(&out, a, b, b ? c : NULL, NULL), 0);
+	assert_int_equal(send(p->fd, out.data, out.len, MSG_NOSIGNAL), (ssize_t)out.len);
+	buf_release(&out);
+}
+
+/* What has come so far. */
+static void peer_collect(struct peer *p)
+{
+	char bytes[4096];
+	ssize_t n;
+
+	while ((n = recv(p->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
+		assert_int_equal(buf_append(&p->in, bytes, (size_t)n), 0);
+}
+
+static bool peer_has(struct peer *p, const char *text)
+{
+	peer_collect(p);
+	return p->in.len >= strlen(text);
+}
+
+/* Runs the loop until all `count` peers have what they expect, then compares and forgets it. */
+static void expect(struct peer *peers, size_t count, const char *text)
+{
+	uint64_t deadline = clock_deadline(LIMIT_MS);
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		while (!peer_has(&peers[i], text)) {
+			assert_true(clock_left_ms(deadline) > 0);
+			loop_run_once(&loop, 100);
+		}
+		assert_int_equal(peers[i].in.len, strlen(text));
+		assert_memory_equal(peers[i].in.data, text, strlen(text));
+		buf_clear(&peers[i].in);
+	}
+}
+
+/* The loop has nothing more to do without the disk: rounds without waiting until none changes anything. */
+static void settle(struct peer *busy)
+{
+	int i;
+
+	/* the busy peer's PING is answered by rounds that come after everything sent before */
+	for (i = 0; i < 3; i++) {
+		peer_send(busy, "PING", NULL, NULL);
+		expect(busy, 1, "+PONG\r\n");
+	}
+}
+
+/* The first write after a start also writes the recovery marker, at once and in the loop's thread: not what is looked at here. */
+static void first_write(void)
+{
+	static unsigned starts;
+	char value[96];
+	struct peer p;
+
+	peer_open(&p);
+	snprintf(value, sizeof(value), "%s %u", dir, ++starts);
+	peer_send(&p, "SET", "first", value);
+	peer_send(&p, "SYNC", NULL, NULL);
+	while (!peer_has(&p, "$5\r\nfirst\r\n+OK\r\n"))
+		loop_run_once(&loop, 100);
+	peer_close(&p);
+	syncs = 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------ tests */
+
+static void share(size_t count, unsigned most)
+{
+	struct peer *peers = calloc(count, sizeof(*peers));
+	char key[16];
+	size_t i;
+
+	server_start(ZDBD_FSYNC_NO);
+	first_write();
+	for (i = 0; i < count; i++)
+		peer_open(&peers[i]);
+	for (i = 0; i < count; i++) {
+		snprintf(key, sizeof(key), "key%05zu", i);
+		peer_send(&peers[i], "SET", key, count == 1 ? "one" : count == 50 ? "fifty" : "many");
+		peer_send(&peers[i], "SYNC", NULL, NULL);
+	}
+	/* every key has eight letters */
+	for (i = 0; i < count; i++) {
+		char want[64];
+
+		snprintf(want, sizeof(want), "$8\r\nkey%05zu\r\n+OK\r\n", i);
+		expect(&peers[i], 1, want);
+	}
+	print_message("%zu clients, %u fdatasyncs\n", count, syncs);
+	assert_true(syncs >= 1 && syncs <= most);
+	/* nothing new was written: no disk is asked */
+	syncs = 0;
+	peer_send(&peers[0], "SYNC", NULL, NULL);
+	expect(peers, 1, "+OK\r\n");
+	assert_int_equal(syncs, 0);
+	for (i = 0; i < count; i++)
+		peer_close(&peers[i]);
+	free(peers);
+	assert_int_equal(server_stop(), 0);
+}
+
+static void one_fdatasync_serves_many(void **state)
+{
+	(void)state;
+	share(1, 1);
+	share(50, 4);
+	/* one round of the loop takes 64 of them: at most one sync for each */
+	share(1000, 17);
+}
+
+static void sync_keeps_its_place_and_stops_nobody(void **state)
+{
+	struct peer p[2];
+
+	(void)state;
+	server_start(ZDBD_FSYNC_NO);
+	first_write();
+	peer_open(&p[0]);
+	peer_open(&p[1]);
+	pthread_mutex_lock(&gate);
+	peer_send(&p[0], "SET", "k", "v");
+	peer_send(&p[0], "SYNC", NULL, NULL);
+	peer_send(&p[0], "GET", "k", NULL);
+	expect(p, 1, "$1\r\nk\r\n");
+	settle(&p[1]);
+	peer_send(&p[1], "GET", "k", NULL);
+	expect(&p[1], 1, "$1\r\nv\r\n");
+	peer_collect(&p[0]);
+	assert_int_equal(p[0].in.len, 0);
+	pthread_mutex_unlock(&gate);
+	expect(p, 1, "+OK\r\n$1\r\nv\r\n");
+	peer_close(&p[0]);
+	peer_close(&p[1]);
+	assert_int_equal(server_stop(), 0);
+}
+
+static void always_means_before_the_answer(void **state)
+{
+	struct peer p[3];
+	size_t i;
+
+	(void)state;
+	server_start(ZDBD_FSYNC_ALWAYS);
+	first_write();
+	for (i = 0; i < 3; i++)
+		peer_open(&p[i]);
+	pthread_mutex_lock(&gate);
+	peer_send(&p[0], "SET", "k", "v");
+	peer_send(&p[0], "GET", "k", NULL);
+	settle(&p[2]);
+	/* the same value again: it is there, but not yet safe, so this answer waits too */
+	peer_send(&p[1], "SET", "k", "v");
+	settle(&p[2]);
+	for (i = 0; i < 2; i++) {
+		peer_collect(&p[i]);
+		assert_int_equal(p[i].in.len, 0);
+	}
+	peer_send(&p[2], "GET", "k", NULL);
+	expect(&p[2], 1, "$1\r\nv\r\n");
+	pthread_mutex_unlock(&gate);
+	expect(&p[0], 1, "$1\r\nk\r\n$1\r\nv\r\n");
+	expect(&p[1], 1, "$-1\r\n");
+	assert_true(syncs >= 1);
+	for (i = 0; i < 3; i++)
+		peer_close(&p[i]);
+	assert_int_equal(server_stop(), 0);
+}
+
+static void a_failed_sync_is_never_forgotten(void **state)
+{
+	static const char refused[] = "-Cannot write data right now\r\n";
+	struct peer p;
+
+	(void)state;
+	server_start(ZDBD_FSYNC_NO);
+	first_write();
+	peer_open(&p);
+	peer_send(&p, "SET", "k", "v");
+	expect(&p, 1, "$1\r\nk\r\n");
+	sync_error = EIO;
+	peer_send(&p, "SYNC", NULL, NULL);
+	expect(&p, 1, refused);
+	/* a later success would not stand for the pages that were lost */
+	sync_error = 0;
+	peer_send(&p, "SYNC", NULL, NULL);
+	expect(&p, 1, refused);
+	peer_send(&p, "SET", "k", "w");
+	expect(&p, 1, refused);
+	peer_send(&p, "GET", "k", NULL);
+	expect(&p, 1, "$1\r\nv\r\n");
+	peer_close(&p);
+	server_stop();
+	server_start(ZDBD_FSYNC_ALWAYS);
+	first_write();
+	peer_open(&p);
+	peer_send(&p, "GET", "k", NULL);
+	expect(&p, 1, "$1\r\nv\r\n");
+	sync_error = EIO;
+	peer_send(&p, "SET", "k", "x");
+	peer_send(&p, "GET", "k", NULL);
+	/* its answer is taken back, and so is everything said after it */
+	expect(&p, 1, refused);
+	peer_close(&p);
+	server_stop();
+	sync_error = 0;
+	server_start(ZDBD_FSYNC_ALWAYS);
+	first_write();
+	peer_open(&p);
+	peer_send(&p, "SET", "other", "y");
+	expect(&p, 1, "$5\r\nother\r\n");
+	peer_close(&p);
+	assert_int_equal(server_stop(), 0);
+}
+
+static void a_client_that_leaves_while_it_waits(void **state)
+{
+	struct peer p[3];
+	size_t i;
+
+	(void)state;
+	server_start(ZDBD_FSYNC_ALWAYS);
+	first_write();
+	for (i = 0; i < 3; i++)
+		peer_open(&p[i]);
+	pthread_mutex_lock(&gate);
+	peer_send(&p[0], "SET", "k", "v");
+	peer_send(&p[1], "SYNC", NULL, NULL);
+	settle(&p[2]);
+	peer_close(&p[0]);
+	peer_close(&p[1]);
+	settle(&p[2]);
+	pthread_mutex_unlock(&gate);
+	peer_send(&p[2], "CUT", NULL, NULL);
+	while (!peer_has(&p[2], "*1\r\n*6\r\n$7\r\ndefault\r\n"))
+		loop_run_once(&loop, 100);
+	assert_memory_equal(p[2].in.data, "*1\r\n*6\r\n$7\r\ndefault\r\n", 21);
+	peer_close(&p[2]);
+	assert_int_equal(server_stop(), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(one_fdatasync_serves_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(sync_keeps_its_place_and_stops_nobody, setup, teardown),
+		cmocka_unit_test_setup_teardown(always_means_before_the_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_failed_sync_is_never_forgotten, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_leaves_while_it_waits, setup, teardown),
+	};
+
+	log_level_set(LOG_LEVEL_ERR);
+	return cmocka_run_group_tests_name("zdbd_commit", tests, NULL, NULL);
+}
