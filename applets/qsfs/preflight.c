@@ -127,20 +127,12 @@ static int mount_clear_stale(const char *path, const char *type)
 	return 0;
 }
 
-static bool mount_is_inside(const struct volume *v)
-{
-	char inside[VOLUME_PATH + 8];
-
-	str_fmt(inside, sizeof(inside), "%s/mnt", v->data);
-	return strcmp(inside, v->mount) == 0;
-}
-
 static int mount_usable(const struct volume *v)
 {
 	struct stat st;
 
 	if (stat(v->mount, &st) != 0) {
-		if (errno == ENOENT && mount_is_inside(v))
+		if (errno == ENOENT && volume_mount_is_inside(v))
 			return EXIT_DONE;
 		log_err("cannot mount at %s: %s%s", v->mount, err_str(errno),
 			errno == ENOENT ? ": make the directory first" : "");
@@ -160,7 +152,7 @@ static int mount_usable(const struct volume *v)
 
 int preflight_make_mount(const struct volume *v)
 {
-	int rc = mount_is_inside(v) ? file_mkdir_p(v->mount, 0755) : 0;
+	int rc = volume_mount_is_inside(v) ? file_mkdir_p(v->mount, 0755) : 0;
 
 	return rc ? log_code(rc, "cannot make the mount point %s", v->mount) : 0;
 }

@@ -27,12 +27,20 @@ static void last_line(char *text, char *dst, size_t size)
 	}
 }
 
-/* Drops "2026-11-21T20:14:02.123Z err zstor[412]: ", which the caller's own line says already. */
+/*
+ * Drops what the caller's own line says already: "[-] zdb: " of the supervisor's log files, and
+ * "2026-11-21T20:14:02.123Z err zstor[412]: " of a daemon's line.
+ */
 static void strip_head(char *line)
 {
-	char *at = strstr(line, "]: ");
+	char *at = NULL;
 
-	if (at && strlen(line) > 4 && line[4] == '-')
+	if (str_starts(line, "[-] ") || str_starts(line, "[+] "))
+		at = strstr(line, ": ");
+	if (at)
+		memmove(line, at + 2, strlen(at + 2) + 1);
+	at = strlen(line) > 4 && line[4] == '-' ? strstr(line, "]: ") : NULL;
+	if (at)
 		memmove(line, at + 3, strlen(at + 3) + 1);
 }
 

@@ -139,7 +139,8 @@ void state_undo_new(const struct volume *v)
 	if (v->embedded)
 		file_rm_tree(v->backends);
 	file_rm_tree(v->keys);
-	rmdir(v->mount);
+	if (volume_mount_is_inside(v))
+		rmdir(v->mount);
 	unlink(v->lock);
 	rmdir(v->data); /* each stays when it holds anything else */
 }

@@ -74,6 +74,14 @@ size_t volume_count(const struct volume *v, bool meta)
 	return n;
 }
 
+bool volume_mount_is_inside(const struct volume *v)
+{
+	char inside[VOLUME_PATH + 8];
+
+	str_fmt(inside, sizeof(inside), "%s/mnt", v->data);
+	return strcmp(inside, v->mount) == 0;
+}
+
 void volume_wipe(struct volume *v)
 {
 	crypto_wipe(v, sizeof(*v));

@@ -78,4 +78,7 @@ void volume_wipe(struct volume *v);
 unsigned volume_shards(const struct volume *v);
 size_t volume_count(const struct volume *v, bool meta);
 
+/* Whether the mount point is DIR/mnt, which is ours to make and to remove. */
+bool volume_mount_is_inside(const struct volume *v);
+
 #endif

@@ -66,7 +66,7 @@ END
 refused "too few stores" 2 "need" qsfs up -c "$C"
 refused "a configuration that is not there" 2 "none.ini" qsfs up -c "$T/none.ini"
 refused "an option that is not known" 2 "--mout" qsfs up --mout x
-refused "a verb that is not known" 2 "upp" qsfs upp
+refused "a verb that is not known" 127 "upp" qsfs upp
 
 stores() {
 	local i
