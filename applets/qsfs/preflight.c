@@ -17,6 +17,7 @@
 
 #define MOUNTINFO_MAX (4u << 20)
 #define OUR_TYPE      "fuse.zdbfs"
+#define SPACE_MIN     (48u << 20) /* the spool's reserve of 16 MiB, room to close files and logs, and as much again */
 
 int preflight_host(void)
 {
@@ -39,16 +40,40 @@ int preflight_host(void)
 	return rc;
 }
 
+/* Free bytes where `path` is or will be: its nearest existing parent decides. */
+static int space_for(const char *path, uint64_t *free_bytes)
+{
+	char dir[VOLUME_PATH], parent[VOLUME_PATH];
+	uint64_t total;
+	int rc = str_copy(dir, sizeof(dir), path);
+
+	while (rc == 0 && file_exists(dir) == 0) {
+		rc = file_dirname(parent, sizeof(parent), dir);
+		if (rc == 0)
+			rc = str_copy(dir, sizeof(dir), parent);
+	}
+	return rc ? rc : file_space(dir, free_bytes, &total);
+}
+
 int preflight_state(const struct volume *v)
 {
+	char need[STR_HUMAN_MAX], have[STR_HUMAN_MAX];
+	uint64_t free_bytes;
 	int rc = file_is_on_our_mount(v->data);
 
 	if (rc < 0)
 		return log_code(rc, "cannot tell on what %s lies", v->data), EXIT_FAILED;
 	if (rc) {
-		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait "
-			"for itself",
+		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait for itself",
 			v->data);
+		return EXIT_FAILED;
+	}
+	rc = space_for(v->data, &free_bytes);
+	if (rc < 0)
+		return log_code(rc, "cannot tell how much space %s has", v->data), EXIT_FAILED;
+	if (free_bytes < SPACE_MIN) {
+		log_err("cannot start a volume in %s: no space left: %s are free, %s are needed", v->data,
+			str_size(have, sizeof(have), free_bytes), str_size(need, sizeof(need), SPACE_MIN));
 		return EXIT_FAILED;
 	}
 	return EXIT_DONE;

@@ -10,7 +10,7 @@
 /* Root, and /dev/fuse usable (the module is asked for by opening it). */
 int preflight_host(void);
 
-/* The volume's directories do not lie on a mount of ours, and can be made. */
+/* The volume's directory does not lie on a mount of ours, and there is room to start (and to stop) in it. */
 int preflight_state(const struct volume *v);
 
 /*

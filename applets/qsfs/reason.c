@@ -66,28 +66,30 @@ int reason_of(const struct volume *v, const char *service, char *dst, size_t siz
 	return rc ? from_file(v, service, "log", dst, size) : 0;
 }
 
-struct restore {
-	char *text;
-	size_t size;
-};
-
-static int see_restore(void *ctx, yyjson_val *line)
+static void copy_member(yyjson_val *o, const char *key, char *dst, size_t size)
 {
-	struct restore *r = ctx;
-	yyjson_val *restore = yyjson_obj_get(line, "restore");
-	const char *text = yyjson_get_str(yyjson_obj_get(restore, "text"));
-	size_t n = strlen(r->text);
+	const char *text = yyjson_get_str(yyjson_obj_get(o, key));
 
-	if (text && *text)
-		str_fmt(r->text + n, r->size - n, "; %s", text);
+	str_copy(dst, size, text ? text : "");
+}
+
+static int see_status(void *ctx, yyjson_val *line)
+{
+	struct volume_says *says = ctx;
+	yyjson_val *volume = yyjson_obj_get(line, "volume");
+
+	copy_member(volume, "state", says->state, sizeof(says->state));
+	copy_member(volume, "why", says->why, sizeof(says->why));
+	says->code = yyjson_get_int(yyjson_obj_get(volume, "code"));
+	copy_member(yyjson_obj_get(line, "restore"), "text", says->restore, sizeof(says->restore));
 	return 0;
 }
 
-void reason_progress(const struct volume *v, char *text, size_t size)
+void reason_volume(const struct volume *v, struct volume_says *says)
 {
 	char socket[VOLUME_PATH + 64];
-	struct restore r = {text, size};
 
+	memset(says, 0, sizeof(*says));
 	str_fmt(socket, sizeof(socket), "%s/zstor.sock", v->run);
-	ctl_call(socket, "{\"cmd\":\"status\"}", 2000, see_restore, &r, NULL);
+	ctl_call(socket, "{\"cmd\":\"status\"}", 2000, see_status, says, NULL);
 }

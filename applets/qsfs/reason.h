@@ -7,7 +7,15 @@
 /* The last error or last line that the service left in its log files. 0, or -ENOENT when there is none. */
 int reason_of(const struct volume *v, const char *service, char *dst, size_t size);
 
-/* Appends what a restore in progress says of itself to `text`, when zstor answers and one is running. */
-void reason_progress(const struct volume *v, char *text, size_t size);
+/* What zstor says of the volume itself. */
+struct volume_says {
+	char state[16]; /* "ready", "unknown", "refused", ...; "" = it does not answer yet */
+	char why[320];
+	int code;	    /* exit code that goes with a refusal */
+	char restore[320]; /* progress of a restore, "" = none */
+};
+
+/* Asks zstor's socket, within two seconds. */
+void reason_volume(const struct volume *v, struct volume_says *says);
 
 #endif

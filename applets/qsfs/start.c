@@ -22,6 +22,7 @@
 
 #define LOCK_FD	      9	    /* where the supervisor finds the volume's lock; it only has to keep it open */
 #define LOOK_MS	      50    /* between two looks at the services */
+#define UNKNOWN_MS    20000 /* metadata stores that say nothing for this long will not, until somebody mends them */
 #define PROGRESS_MS   10000 /* the same line again after this */
 #define ABANDON_MS    60000 /* a failed start is given this long to stop in order */
 
@@ -127,8 +128,10 @@ static void say_failed(const struct start *s, const char *service)
 
 /* Where a start stands, and what was said of it. */
 struct progress {
-	char text[256], before[256], said[256];
+	char text[512], before[512], said[512];
 	uint64_t deadline, begin_ms, said_ms;
+	struct volume_says says;
+	uint64_t unknown_since_ms; /* 0 = it is not unknown */
 };
 
 /* Any change is progress and renews the deadline. It is shown after a second, when it changed, or every PROGRESS_MS. */
@@ -152,16 +155,43 @@ static void look_around(struct start *s, struct services *list, struct watch *w,
 {
 	char socket[VOLUME_PATH + 64];
 	const struct service *init;
+	size_t n;
 
 	str_fmt(socket, sizeof(socket), "%s/zinit.sock", s->v->run);
 	if (services_read(socket, list, NULL) == 0 && list->count > 0) {
 		look(list, w);
-		str_fmt(p->text, sizeof(p->text), "%zu of %zu services are up, waiting for %s", w->up, w->want, w->waiting);
+		str_fmt(p->text, sizeof(p->text), "%zu of %zu services are up, waiting for %s", w->up, w->want,
+			w->waiting);
 		init = services_find(list, "init");
 		s->created |= init && service_is_up(init);
 	}
-	if (w->up < w->want)
-		reason_progress(s->v, p->text, sizeof(p->text));
+	if (w->up < w->want) {
+		reason_volume(s->v, &p->says);
+		n = strlen(p->text);
+		if (p->says.restore[0])
+			str_fmt(p->text + n, sizeof(p->text) - n, "; %s", p->says.restore);
+		else if (p->says.why[0])
+			str_fmt(p->text + n, sizeof(p->text) - n, "; volume is %s: %s", p->says.state, p->says.why);
+		if (strcmp(p->says.state, "unknown") != 0)
+			p->unknown_since_ms = 0;
+		else if (!p->unknown_since_ms)
+			p->unknown_since_ms = clock_mono_ms();
+	}
+}
+
+/* The exit code when the volume itself can not be started now, after one line; -1 when it may still be. */
+static int refusal(const struct progress *p)
+{
+	int code = -1;
+
+	if (strcmp(p->says.state, "refused") == 0)
+		code = p->says.code ? p->says.code : EXIT_FAILED;
+	else if (p->unknown_since_ms && clock_mono_ms() - p->unknown_since_ms > UNKNOWN_MS)
+		code = EXIT_AGAIN;
+	if (code >= 0)
+		log_err("cannot start the volume: %s%s", p->says.why,
+			code == EXIT_AGAIN ? ": nothing was changed; bring the metadata stores back and try again" : "");
+	return code;
 }
 
 int start_wait(struct start *s, uint64_t quiet_ms)
@@ -180,6 +210,8 @@ int start_wait(struct start *s, uint64_t quiet_ms)
 		} else if (w.code >= 0) {
 			say_failed(s, w.failed);
 			rc = w.code;
+		} else if ((rc = refusal(&p)) >= 0) {
+			break;
 		} else if (supervisor_ended(s)) {
 			log_err("cannot start the volume: the supervisor ended: see %s/zinit.log", s->v->log);
 			s->child.pid = 0;

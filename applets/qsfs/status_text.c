@@ -78,6 +78,15 @@ static void text_owed(yyjson_mut_val *owed, FILE *out)
 			str_duration(age, sizeof(age), num_of(owed, "age_s") * 1000));
 }
 
+/* Bytes in segments that no recovery point covers yet: what the loss of the node would cost now. */
+static void text_unsafe(yyjson_mut_val *zstor, FILE *out)
+{
+	char bytes[STR_HUMAN_MAX];
+	uint64_t n = num_of(yyjson_mut_obj_get(zstor, "unsafe"), "bytes");
+
+	fprintf(out, "unsafe     %s\n", n ? str_size(bytes, sizeof(bytes), n) : "nothing");
+}
+
 void status_text(yyjson_mut_val *root, FILE *out)
 {
 	yyjson_mut_val *volume = yyjson_mut_obj_get(root, "volume"),
@@ -91,6 +100,7 @@ void status_text(yyjson_mut_val *root, FILE *out)
 		text_backends(zstor, "data", "stores", out);
 		text_backends(zstor, "meta", "metadata", out);
 		text_point(zstor, out);
+		text_unsafe(zstor, out);
 	}
 	text_owed(yyjson_mut_obj_get(root, "owed"), out);
 	yyjson_mut_arr_foreach(yyjson_mut_obj_get(root, "reasons"), i, n, item)

@@ -169,6 +169,7 @@ static void add_volume(struct building *b)
 	char hex[33], generation[24], text[ZS_WHY + 64];
 
 	yyjson_mut_obj_add_str(b->doc, o, "state", vol_state_name(v->state));
+	yyjson_mut_obj_add_int(b->doc, o, "code", v->code);
 	if (v->local.present) {
 		yyjson_mut_obj_add_strcpy(b->doc, o, "id", hex_encode(hex, v->local.volume, 16));
 		str_fmt(generation, sizeof(generation), "%" PRIx64, v->local.generation);
