@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "applets/qsfs/preflight.h"
@@ -139,12 +140,12 @@ static int count_entry(void *ctx, const char *name, unsigned char type)
 	return 1; /* one is enough */
 }
 
-/* A dead mount of ours answers ENOTCONN to everything: nobody is served by it any more. */
+/* A dead mount of ours answers ENOTCONN: nobody is served by it any more. statfs asks it; attributes may be cached. */
 static int mount_clear_stale(const char *path, const char *type)
 {
-	struct stat st;
+	struct statfs st;
 
-	if (strcmp(type, OUR_TYPE) != 0 || stat(path, &st) == 0 || errno != ENOTCONN)
+	if (strcmp(type, OUR_TYPE) != 0 || statfs(path, &st) == 0 || errno != ENOTCONN)
 		return -EBUSY;
 	if (umount2(path, MNT_DETACH) != 0)
 		return -errno;
