@@ -22,7 +22,7 @@
 #include "core/base/log.h"
 #include "core/base/str.h"
 
-#define TICK_MS	    1000
+#define TICK_MS     1000
 #define PROGRESS_MS 10000
 
 struct down_conf {
@@ -80,8 +80,9 @@ static void progress(const struct volume *v, uint64_t since_ms, struct said *sai
 	}
 	free(list);
 	if (owed_read(v, &o) == 0 && o.files)
-		str_fmt(text, sizeof(text), "%s; %llu files (%s) still to upload", names[0] ? names : "stores",
-			(unsigned long long)o.files, str_size(bytes, sizeof(bytes), o.bytes));
+		str_fmt(text, sizeof(text), "%s; %llu files (%s) still to upload",
+			names[0] ? names : "stores", (unsigned long long)o.files,
+			str_size(bytes, sizeof(bytes), o.bytes));
 	else
 		str_copy(text, sizeof(text), names[0] ? names : "stores");
 	if (strcmp(text, said->text) != 0 || clock_mono_ms() - said->at_ms >= PROGRESS_MS) {

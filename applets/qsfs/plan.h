@@ -20,7 +20,7 @@
 struct plan_unit {
 	char name[80];
 	char *words[PLAN_WORDS_MAX + 1]; /* command line, ended by NULL */
-	char *test[PLAN_WORDS_MAX + 1];	 /* readiness command; empty = none */
+	char *test[PLAN_WORDS_MAX + 1];  /* readiness command; empty = none */
 	const char *after[PLAN_AFTER_MAX];
 	size_t after_count;
 	bool oneshot;

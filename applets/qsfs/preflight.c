@@ -18,7 +18,8 @@
 
 #define MOUNTINFO_MAX (4u << 20)
 #define OUR_TYPE      "fuse.zdbfs"
-#define SPACE_MIN     (48u << 20) /* the spool's reserve of 16 MiB, room to close files and logs, and as much again */
+#define SPACE_MIN                                                                                            \
+	(48u << 20) /* the spool's reserve of 16 MiB, room to close files and logs, and as much again */
 
 int preflight_host(void)
 {
@@ -65,7 +66,8 @@ int preflight_state(const struct volume *v)
 	if (rc < 0)
 		return log_code(rc, "cannot tell on what %s lies", v->data), EXIT_FAILED;
 	if (rc) {
-		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait for itself",
+		log_err("cannot keep a volume's state in %s: it lies on a mounted volume, which would wait "
+			"for itself",
 			v->data);
 		return EXIT_FAILED;
 	}

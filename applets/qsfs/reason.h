@@ -11,7 +11,7 @@ int reason_of(const struct volume *v, const char *service, char *dst, size_t siz
 struct volume_says {
 	char state[16]; /* "ready", "unknown", "refused", ...; "" = it does not answer yet */
 	char why[320];
-	int code;	    /* exit code that goes with a refusal */
+	int code;          /* exit code that goes with a refusal */
 	char restore[320]; /* progress of a restore, "" = none */
 };
 

@@ -16,7 +16,7 @@
 struct service {
 	char name[80];
 	char state[80]; /* Running, Blocked, Error(Exited(Pid(812), 6)), ... */
-	pid_t pid;	/* 0 = none */
+	pid_t pid;      /* 0 = none */
 };
 
 struct services {

@@ -20,11 +20,12 @@
 #include "core/base/log.h"
 #include "core/base/str.h"
 
-#define LOCK_FD	      9	    /* where the supervisor finds the volume's lock; it only has to keep it open */
-#define LOOK_MS	      50    /* between two looks at the services */
-#define UNKNOWN_MS    20000 /* metadata stores that say nothing for this long will not, until somebody mends them */
-#define PROGRESS_MS   10000 /* the same line again after this */
-#define ABANDON_MS    60000 /* a failed start is given this long to stop in order */
+#define LOCK_FD 9  /* where the supervisor finds the volume's lock; it only has to keep it open */
+#define LOOK_MS 50 /* between two looks at the services */
+#define UNKNOWN_MS                                                                                           \
+	20000 /* metadata stores that say nothing for this long will not, until somebody mends them */
+#define PROGRESS_MS 10000 /* the same line again after this */
+#define ABANDON_MS  60000 /* a failed start is given this long to stop in order */
 
 int start_init(struct start *s, const struct volume *v)
 {
@@ -85,7 +86,7 @@ static bool supervisor_ended(struct start *s)
 struct watch {
 	size_t up, want;
 	char waiting[80]; /* first service that is not up */
-	int code;	  /* a service gave up: its exit code, -1 = none */
+	int code;         /* a service gave up: its exit code, -1 = none */
 	char failed[80];
 };
 
@@ -144,7 +145,8 @@ static void progress_note(struct progress *p, uint64_t quiet_ms)
 		str_copy(p->before, sizeof(p->before), p->text);
 	}
 	if (p->text[0] && now - p->begin_ms > 1000 &&
-	    (now - p->said_ms >= PROGRESS_MS || (strcmp(p->text, p->said) != 0 && now - p->said_ms >= 1000))) {
+	    (now - p->said_ms >= PROGRESS_MS ||
+	     (strcmp(p->text, p->said) != 0 && now - p->said_ms >= 1000))) {
 		log_info("%s", p->text);
 		str_copy(p->said, sizeof(p->said), p->text);
 		p->said_ms = now;
@@ -160,8 +162,8 @@ static void look_around(struct start *s, struct services *list, struct watch *w,
 	str_fmt(socket, sizeof(socket), "%s/zinit.sock", s->v->run);
 	if (services_read(socket, list, NULL) == 0 && list->count > 0) {
 		look(list, w);
-		str_fmt(p->text, sizeof(p->text), "%zu of %zu services are up, waiting for %s", w->up, w->want,
-			w->waiting);
+		str_fmt(p->text, sizeof(p->text), "%zu of %zu services are up, waiting for %s", w->up,
+			w->want, w->waiting);
 		init = services_find(list, "init");
 		s->created |= init && service_is_up(init);
 	}
@@ -171,7 +173,8 @@ static void look_around(struct start *s, struct services *list, struct watch *w,
 		if (p->says.restore[0])
 			str_fmt(p->text + n, sizeof(p->text) - n, "; %s", p->says.restore);
 		else if (p->says.why[0])
-			str_fmt(p->text + n, sizeof(p->text) - n, "; volume is %s: %s", p->says.state, p->says.why);
+			str_fmt(p->text + n, sizeof(p->text) - n, "; volume is %s: %s", p->says.state,
+				p->says.why);
 		if (strcmp(p->says.state, "unknown") != 0)
 			p->unknown_since_ms = 0;
 		else if (!p->unknown_since_ms)
@@ -190,7 +193,9 @@ static int refusal(const struct progress *p)
 		code = EXIT_AGAIN;
 	if (code >= 0)
 		log_err("cannot start the volume: %s%s", p->says.why,
-			code == EXIT_AGAIN ? ": nothing was changed; bring the metadata stores back and try again" : "");
+			code == EXIT_AGAIN
+				? ": nothing was changed; bring the metadata stores back and try again"
+				: "");
 	return code;
 }
 

@@ -7,9 +7,9 @@
 
 struct start {
 	const struct volume *v;
-	int signals;	      /* signalfd of INT, TERM, HUP */
+	int signals;          /* signalfd of INT, TERM, HUP */
 	struct spawned child; /* the supervisor */
-	bool created;	      /* the stores of a new volume know it now */
+	bool created;         /* the stores of a new volume know it now */
 };
 
 /* Blocks the three signals and opens their descriptor. 0 or a negative code after one line. */

@@ -14,7 +14,7 @@
 #include "applets/qsfs/volume.h"
 
 enum state_found {
-	STATE_NEW,	/* nothing is there: a new volume may be made */
+	STATE_NEW,      /* nothing is there: a new volume may be made */
 	STATE_CREATING, /* a start that was interrupted: goes on as a new volume */
 	STATE_EXISTING,
 };

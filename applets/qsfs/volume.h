@@ -19,30 +19,30 @@
 #include <stdint.h>
 
 #define VOLUME_STORES_MAX 128
-#define VOLUME_PATH	  1024
+#define VOLUME_PATH       1024
 
 #define VOLUME_DEFAULT_DATA   "/var/lib/qsfs"
 #define VOLUME_DEFAULT_CONFIG "/etc/qsfs.ini"
 
 struct volume_store {
-	char id[64];	    /* label in records; embedded: d1..d6, m1..m4 */
+	char id[64];        /* label in records; embedded: d1..d6, m1..m4 */
 	char address[300];  /* host:port, [v6]:port */
-	char ns[129];	    /* namespace, "" = the server's default */
+	char ns[129];       /* namespace, "" = the server's default */
 	char password[256]; /* of the namespace */
-	char group[64];	    /* stores of one group may fail together */
+	char group[64];     /* stores of one group may fail together */
 	bool is_meta;
 	uint16_t port; /* embedded only */
 };
 
 struct volume {
-	char data[VOLUME_PATH];	  /* DIR, absolute */
+	char data[VOLUME_PATH];   /* DIR, absolute */
 	char mount[VOLUME_PATH];  /* absolute */
 	char config[VOLUME_PATH]; /* INI file it came from, "" = embedded */
 	char front[VOLUME_PATH];  /* DIR/front */
 	char run[VOLUME_PATH]; /* sockets: DIR/front/run, or below /run/qsfs when that is too long for a socket */
-	char etc[VOLUME_PATH];	/* derived configuration: run/etc */
-	char bin[VOLUME_PATH];	/* links named after the applets: run/bin */
-	char log[VOLUME_PATH];	/* DIR/front/log */
+	char etc[VOLUME_PATH];  /* derived configuration: run/etc */
+	char bin[VOLUME_PATH];  /* links named after the applets: run/bin */
+	char log[VOLUME_PATH];  /* DIR/front/log */
 	char keys[VOLUME_PATH]; /* directory of the keys */
 	char backends[VOLUME_PATH];
 	char lock[VOLUME_PATH];
@@ -50,7 +50,7 @@ struct volume {
 
 	bool embedded;
 	unsigned data_shards, parity_shards; /* k, m */
-	unsigned meta_data;		     /* k' */
+	unsigned meta_data;                  /* k' */
 	unsigned redundant_groups, redundant_nodes;
 	uint64_t rpo_ms, rotate_ms;
 	uint64_t drain_ms; /* how long a stop may wait for uploads */

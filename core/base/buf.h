@@ -21,7 +21,10 @@ struct buf {
 
 /* An empty buffer that may hold up to `max` bytes; allocates nothing. */
 void buf_init(struct buf *b, size_t max);
-#define BUF_INIT(bound) {.max = (bound)}
+#define BUF_INIT(bound)                                                                                      \
+	{                                                                                                    \
+		.max = (bound)                                                                               \
+	}
 
 /* Frees the memory and leaves an empty buffer with the same bound. _wiped: overwrites it first (secrets). */
 void buf_release(struct buf *b);

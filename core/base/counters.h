@@ -26,8 +26,14 @@ struct counter {
 	struct counter *next; /* private */
 };
 
-#define COUNTER(NAME, HELP) {.name = (NAME), .help = (HELP), .kind = COUNTER_TOTAL}
-#define GAUGE(NAME, HELP)   {.name = (NAME), .help = (HELP), .kind = COUNTER_GAUGE}
+#define COUNTER(NAME, HELP)                                                                                  \
+	{                                                                                                    \
+		.name = (NAME), .help = (HELP), .kind = COUNTER_TOTAL                                        \
+	}
+#define GAUGE(NAME, HELP)                                                                                    \
+	{                                                                                                    \
+		.name = (NAME), .help = (HELP), .kind = COUNTER_GAUGE                                        \
+	}
 
 /* Adds to the process-wide list; a second registration of the same counter does nothing. */
 void counter_register(struct counter *c);

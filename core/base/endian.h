@@ -16,28 +16,28 @@
 #endif
 
 /* get_u32le(p), put_u32le(p, v), ... for 16, 32, 64 bits and both orders. */
-#define ENDIAN_PAIR(bits)                                                                                              \
-	static inline uint##bits##_t get_u##bits##le(const void *p)                                                    \
-	{                                                                                                              \
-		uint##bits##_t v;                                                                                      \
-		memcpy(&v, p, sizeof(v));                                                                              \
-		return ENDIAN_LE(bits, v);                                                                             \
-	}                                                                                                              \
-	static inline uint##bits##_t get_u##bits##be(const void *p)                                                    \
-	{                                                                                                              \
-		uint##bits##_t v;                                                                                      \
-		memcpy(&v, p, sizeof(v));                                                                              \
-		return ENDIAN_BE(bits, v);                                                                             \
-	}                                                                                                              \
-	static inline void put_u##bits##le(void *p, uint##bits##_t v)                                                  \
-	{                                                                                                              \
-		v = ENDIAN_LE(bits, v);                                                                                \
-		memcpy(p, &v, sizeof(v));                                                                              \
-	}                                                                                                              \
-	static inline void put_u##bits##be(void *p, uint##bits##_t v)                                                  \
-	{                                                                                                              \
-		v = ENDIAN_BE(bits, v);                                                                                \
-		memcpy(p, &v, sizeof(v));                                                                              \
+#define ENDIAN_PAIR(bits)                                                                                    \
+	static inline uint##bits##_t get_u##bits##le(const void *p)                                          \
+	{                                                                                                    \
+		uint##bits##_t v;                                                                            \
+		memcpy(&v, p, sizeof(v));                                                                    \
+		return ENDIAN_LE(bits, v);                                                                   \
+	}                                                                                                    \
+	static inline uint##bits##_t get_u##bits##be(const void *p)                                          \
+	{                                                                                                    \
+		uint##bits##_t v;                                                                            \
+		memcpy(&v, p, sizeof(v));                                                                    \
+		return ENDIAN_BE(bits, v);                                                                   \
+	}                                                                                                    \
+	static inline void put_u##bits##le(void *p, uint##bits##_t v)                                        \
+	{                                                                                                    \
+		v = ENDIAN_LE(bits, v);                                                                      \
+		memcpy(p, &v, sizeof(v));                                                                    \
+	}                                                                                                    \
+	static inline void put_u##bits##be(void *p, uint##bits##_t v)                                        \
+	{                                                                                                    \
+		v = ENDIAN_BE(bits, v);                                                                      \
+		memcpy(p, &v, sizeof(v));                                                                    \
 	}
 
 ENDIAN_PAIR(16)

@@ -13,16 +13,16 @@
 enum err_own {
 	E_OWN_FIRST = 4096,
 	E_CORRUPT = 4097, /* a checksum or a structure is wrong: the bytes are not what was written */
-	E_UNKNOWN,	  /* the third answer: neither found nor absent can be said now */
-	E_KEY,		  /* key or password missing or wrong; an authentication tag does not match */
-	E_LOCKED,	  /* another instance holds the lock */
-	E_VERSION,	  /* a format version that this program does not read */
-	E_FENCED,	  /* a newer generation of the volume exists: this one may not write any more */
-	E_PARSE,	  /* text that does not follow its syntax; a message says where */
-	E_CONFIG,	  /* understood, but not a valid configuration; a message says which key */
-	E_LIMIT,	  /* a bound of ours was hit */
-	E_DEGRADED,	  /* done or readable, but with less redundancy than asked for */
-	E_PEER,		  /* the other side answered with an error; a message holds its text */
+	E_UNKNOWN,        /* the third answer: neither found nor absent can be said now */
+	E_KEY,            /* key or password missing or wrong; an authentication tag does not match */
+	E_LOCKED,         /* another instance holds the lock */
+	E_VERSION,        /* a format version that this program does not read */
+	E_FENCED,         /* a newer generation of the volume exists: this one may not write any more */
+	E_PARSE,          /* text that does not follow its syntax; a message says where */
+	E_CONFIG,         /* understood, but not a valid configuration; a message says which key */
+	E_LIMIT,          /* a bound of ours was hit */
+	E_DEGRADED,       /* done or readable, but with less redundancy than asked for */
+	E_PEER,           /* the other side answered with an error; a message holds its text */
 	E_OWN_LAST,
 };
 

@@ -31,10 +31,10 @@ struct hmap_node {
 
 struct hmap {
 	struct hmap_node **table; /* size_mask + 1 buckets; NULL while the map has never held anything */
-	struct hmap_node **old;	  /* the smaller table that is being moved out of, or NULL */
+	struct hmap_node **old;   /* the smaller table that is being moved out of, or NULL */
 	size_t size_mask, old_mask;
-	size_t moved; /* buckets of `old` that have been moved */
-	size_t count; /* items */
+	size_t moved;             /* buckets of `old` that have been moved */
+	size_t count;             /* items */
 	struct hmap_node *single; /* the only bucket while there is no memory for a table */
 };
 
@@ -56,7 +56,8 @@ uint64_t hmap_hash_u64(uint64_t key);
 uint64_t hmap_siphash13(const uint64_t key[2], const void *data, size_t len);
 
 /* The item with this hash for which `eq` says yes, or NULL. */
-struct hmap_node *hmap_find(const struct hmap *map, uint64_t hash, hmap_eq_fn eq, const void *key, size_t key_len);
+struct hmap_node *hmap_find(const struct hmap *map, uint64_t hash, hmap_eq_fn eq, const void *key,
+			    size_t key_len);
 
 /* All items whose 64-bit hash is exactly `hash`, without a callback; NULL at the end. The map must not change in between. */
 struct hmap_node *hmap_first_of(const struct hmap *map, uint64_t hash);

@@ -13,14 +13,17 @@
 #include <stdint.h>
 
 #ifndef container_of
-#define container_of(ptr, type, member) ((type *)((uintptr_t)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)((uintptr_t)(ptr)-offsetof(type, member)))
 #endif
 
 struct list {
 	struct list *prev, *next;
 };
 
-#define LIST_INIT(head) {&(head), &(head)}
+#define LIST_INIT(head)                                                                                      \
+	{                                                                                                    \
+		&(head), &(head)                                                                             \
+	}
 
 /* Makes an empty head, or an item that is in no list (so that list_is_linked and list_del are right about it). */
 static inline void list_init(struct list *l)
@@ -113,7 +116,8 @@ static inline void list_splice_tail(struct list *to, struct list *from)
 #define list_each(head, it) for (struct list *it = (head)->next; it != (head); it = it->next)
 
 /* The item at hand may be deleted or freed in the body. */
-#define list_each_safe(head, it)                                                                                       \
-	for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)
+#define list_each_safe(head, it)                                                                             \
+	for (struct list *it = (head)->next, *it##_next = it->next; it != (head);                            \
+	     it = it##_next, it##_next = it->next)
 
 #endif

@@ -21,7 +21,7 @@
 #define LOG_LINE_MAX 2048
 
 enum log_level {
-	LOG_LEVEL_ERR,	/* something was not done, or data is in danger */
+	LOG_LEVEL_ERR,  /* something was not done, or data is in danger */
 	LOG_LEVEL_WARN, /* goes on, but somebody should know */
 	LOG_LEVEL_INFO, /* life cycle: started, stopped, sealed, published */
 	LOG_LEVEL_DEBUG,
@@ -63,15 +63,15 @@ bool log_enabled(enum log_level level);
 
 #define log_err(...)  log_at(LOG_LEVEL_ERR, __VA_ARGS__)
 #define log_warn(...) log_at(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...)                                                                                                  \
-	do {                                                                                                           \
-		if (log_enabled(LOG_LEVEL_INFO))                                                                       \
-			log_at(LOG_LEVEL_INFO, __VA_ARGS__);                                                           \
+#define log_info(...)                                                                                        \
+	do {                                                                                                 \
+		if (log_enabled(LOG_LEVEL_INFO))                                                             \
+			log_at(LOG_LEVEL_INFO, __VA_ARGS__);                                                 \
 	} while (0)
-#define log_debug(...)                                                                                                 \
-	do {                                                                                                           \
-		if (log_enabled(LOG_LEVEL_DEBUG))                                                                      \
-			log_at(LOG_LEVEL_DEBUG, __VA_ARGS__);                                                          \
+#define log_debug(...)                                                                                       \
+	do {                                                                                                 \
+		if (log_enabled(LOG_LEVEL_DEBUG))                                                            \
+			log_at(LOG_LEVEL_DEBUG, __VA_ARGS__);                                                \
 	} while (0)
 
 /* Logs "<message>: <err_str(code)>" as an error and returns `code`: return log_code(rc, "cannot open %s", path); */
@@ -90,16 +90,17 @@ struct log_limit {
 bool log_limit_pass(struct log_limit *limit, uint32_t interval_ms, uint32_t burst, uint32_t *suppressed);
 
 /* A line of which at most one in `interval_ms` is shown from this place in the code; says how many were held back. */
-#define log_every(interval_ms, level, format, ...)                                                                     \
-	do {                                                                                                           \
-		static struct log_limit log_limit_here;                                                                \
-		uint32_t log_held_here;                                                                                \
-		if (log_enabled(level) && log_limit_pass(&log_limit_here, (interval_ms), 1, &log_held_here)) {         \
-			if (log_held_here)                                                                             \
-				log_at((level), format " suppressed=%u", ##__VA_ARGS__, log_held_here);                \
-			else                                                                                           \
-				log_at((level), format, ##__VA_ARGS__);                                                \
-		}                                                                                                      \
+#define log_every(interval_ms, level, format, ...)                                                           \
+	do {                                                                                                 \
+		static struct log_limit log_limit_here;                                                      \
+		uint32_t log_held_here;                                                                      \
+		if (log_enabled(level) &&                                                                    \
+		    log_limit_pass(&log_limit_here, (interval_ms), 1, &log_held_here)) {                     \
+			if (log_held_here)                                                                   \
+				log_at((level), format " suppressed=%u", ##__VA_ARGS__, log_held_here);      \
+			else                                                                                 \
+				log_at((level), format, ##__VA_ARGS__);                                      \
+		}                                                                                            \
 	} while (0)
 
 /* Start-up and one-shot commands only: logs an error and exits with `exit_code`. */
@@ -107,10 +108,10 @@ void die(int exit_code, const char *format, ...) __attribute__((noreturn, format
 
 /* An invariant of ours that does not hold: logs place and message, then aborts. On in every build. */
 void log_bug(const char *file, int line, const char *what) __attribute__((noreturn, cold));
-#define BUG_ON(condition)                                                                                              \
-	do {                                                                                                           \
-		if (__builtin_expect(!!(condition), 0))                                                                \
-			log_bug(__FILE__, __LINE__, #condition);                                                       \
+#define BUG_ON(condition)                                                                                    \
+	do {                                                                                                 \
+		if (__builtin_expect(!!(condition), 0))                                                      \
+			log_bug(__FILE__, __LINE__, #condition);                                             \
 	} while (0)
 
 #endif

@@ -24,7 +24,7 @@
 
 #include "core/base/list.h"
 
-#define LOOP_BATCH     64 /* events taken from the kernel at once */
+#define LOOP_BATCH      64 /* events taken from the kernel at once */
 #define LOOP_SIGNAL_MAX 65
 
 struct loop;
@@ -32,7 +32,7 @@ struct loop;
 /* ---- descriptors: level-triggered ---- */
 
 struct loop_io {
-	int fd;		 /* not owned: remove before closing it */
+	int fd;          /* not owned: remove before closing it */
 	uint32_t events; /* EPOLLIN | EPOLLOUT | ...; EPOLLERR and EPOLLHUP are always reported */
 	void (*fn)(struct loop_io *io, uint32_t events);
 	void *ctx;
@@ -56,7 +56,7 @@ struct loop_post {
 	void (*fn)(struct loop_post *post);
 	void *ctx;
 	struct list link; /* private */
-	bool is_queued;	  /* private; under the loop's lock */
+	bool is_queued;   /* private; under the loop's lock */
 };
 
 /* ---- children ---- */
@@ -112,7 +112,8 @@ void loop_stop(struct loop *loop, int code);
 uint64_t loop_now_ms(const struct loop *loop);
 
 /* Prepares a struct; allowed again only while it is not registered. */
-void loop_io_init(struct loop_io *io, int fd, uint32_t events, void (*fn)(struct loop_io *, uint32_t), void *ctx);
+void loop_io_init(struct loop_io *io, int fd, uint32_t events, void (*fn)(struct loop_io *, uint32_t),
+		  void *ctx);
 /* 0 or negative errno (-EPERM: epoll cannot watch regular files; -EEXIST). */
 int loop_io_add(struct loop *loop, struct loop_io *io);
 /* Changes what is waited for; no system call when nothing changes. events = 0 keeps only errors. 0 or negative errno. */
@@ -146,7 +147,8 @@ void loop_wake(struct loop *loop);
  * thread: call it before other threads start, so that they inherit the mask. 0 or negative errno. SIGCHLD belongs to the
  * loop and is -EINVAL.
  */
-int loop_signal(struct loop *loop, int signo, void (*fn)(void *ctx, const struct signalfd_siginfo *info), void *ctx);
+int loop_signal(struct loop *loop, int signo, void (*fn)(void *ctx, const struct signalfd_siginfo *info),
+		void *ctx);
 
 /*
  * Watches a child of this process: fn is called once, with its wait status, after it was reaped. `pidfd` is taken over

@@ -18,7 +18,7 @@ struct mem_ops {
 	void (*free)(void *ptr);
 };
 
-extern const struct mem_ops *mem_table;	    /* the table in use; set by tests only */
+extern const struct mem_ops *mem_table;     /* the table in use; set by tests only */
 extern const struct mem_ops mem_table_libc; /* the default */
 
 /*

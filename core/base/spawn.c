@@ -86,7 +86,8 @@ IN_CHILD static void child_signals(void)
 	sigset_t none;
 
 	for (int signo = 1; signo < _NSIG; signo++)
-		(void)syscall(SYS_rt_sigaction, signo, dfl, NULL, (_NSIG - 1) / 8); /* fails for KILL and STOP */
+		(void)syscall(SYS_rt_sigaction, signo, dfl, NULL,
+			      (_NSIG - 1) / 8); /* fails for KILL and STOP */
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -17,7 +17,7 @@
 #include "core/base/buf.h"
 #include "core/base/err.h"
 
-#define SPAWN_FDS_MAX 16
+#define SPAWN_FDS_MAX  16
 #define SPAWN_OOM_KEEP INT32_MIN /* oom_score_adj: leave it as inherited */
 
 struct spawn_fd {
@@ -26,20 +26,20 @@ struct spawn_fd {
 };
 
 struct spawn {
-	const char *path;	  /* NULL = argv[0]; without a slash it is looked up in PATH of `env` */
-	const char *const *argv;  /* ended by NULL, at least one */
-	const char *const *env;	  /* "NAME=value", ended by NULL; NULL = our environment */
-	const char *cwd;	  /* NULL = ours */
+	const char *path;        /* NULL = argv[0]; without a slash it is looked up in PATH of `env` */
+	const char *const *argv; /* ended by NULL, at least one */
+	const char *const *env;  /* "NAME=value", ended by NULL; NULL = our environment */
+	const char *cwd;         /* NULL = ours */
 	struct spawn_fd fds[SPAWN_FDS_MAX];
-	size_t fd_count;	  /* 0, 1 and 2 that are not listed become /dev/null */
-	bool keep_stdio;	  /* instead: 0, 1 and 2 that are not listed are inherited */
-	bool new_session;	  /* setsid: own session and process group */
-	bool new_group;		  /* setpgid: own process group */
-	bool controlling_tty;	  /* with new_session: descriptor 0 becomes the controlling terminal */
-	int parent_death_signal;  /* 0 = none; note that it is bound to the thread that calls spawn_start */
-	int oom_score_adj;	  /* 0 = reset to the default */
-	int umask;		  /* -1 or 0 = as ours (a real 0 is never wanted) */
-	uid_t uid;		  /* 0 = no change */
+	size_t fd_count;         /* 0, 1 and 2 that are not listed become /dev/null */
+	bool keep_stdio;         /* instead: 0, 1 and 2 that are not listed are inherited */
+	bool new_session;        /* setsid: own session and process group */
+	bool new_group;          /* setpgid: own process group */
+	bool controlling_tty;    /* with new_session: descriptor 0 becomes the controlling terminal */
+	int parent_death_signal; /* 0 = none; note that it is bound to the thread that calls spawn_start */
+	int oom_score_adj;       /* 0 = reset to the default */
+	int umask;               /* -1 or 0 = as ours (a real 0 is never wanted) */
+	uid_t uid;               /* 0 = no change */
 	gid_t gid;
 };
 

@@ -17,7 +17,7 @@ int str_copy_n(char *dst, size_t size, const char *src, size_t len);
 /* snprintf with an answer that cannot be ignored by accident: length, or -ENAMETOOLONG with the part that fits. */
 int str_fmt(char *dst, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-bool str_eq(const char *a, const char *b);	/* NULL equals only NULL */
+bool str_eq(const char *a, const char *b);        /* NULL equals only NULL */
 bool str_eq_nocase(const char *a, const char *b); /* ASCII; NULL equals only NULL */
 bool str_starts(const char *text, const char *prefix);
 bool str_ends(const char *text, const char *suffix);

@@ -47,7 +47,8 @@ struct sys_ops {
 	int (*syncfs)(int fd);
 	/* Starts or awaits writeback; never a promise of durability. */
 	int (*sync_file_range)(int fd, off_t off, off_t len, unsigned flags);
-	int (*posix_fadvise)(int fd, off_t off, off_t len, int advice); /* returns an error number, as libc does */
+	int (*posix_fadvise)(int fd, off_t off, off_t len,
+			     int advice); /* returns an error number, as libc does */
 
 	int (*ftruncate)(int fd, off_t size);
 	int (*fallocate)(int fd, int mode, off_t off, off_t len);

@@ -19,12 +19,13 @@
 struct worker_pool;
 
 struct worker_job {
-	void (*run)(struct worker_job *job);  /* in a pool thread */
-	void (*done)(struct worker_job *job); /* in the loop's thread; NULL = nobody waits, and `run` may free the job;
+	void (*run)(struct worker_job *job); /* in a pool thread */
+	void (*done)(struct worker_job
+			     *job); /* in the loop's thread; NULL = nobody waits, and `run` may free the job;
 					       otherwise this may free or resubmit it */
 	void *ctx;
 	bool is_cancelled; /* set before `done` when the pool was stopped before `run` could begin */
-	struct list link; /* private */
+	struct list link;  /* private */
 };
 
 /*
@@ -41,7 +42,8 @@ struct worker_pool *worker_pool_new(struct loop *loop, const char *name, unsigne
  */
 void worker_pool_free(struct worker_pool *pool, bool drain);
 
-void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *), void (*done)(struct worker_job *), void *ctx);
+void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *),
+		     void (*done)(struct worker_job *), void *ctx);
 
 /* 0, -EAGAIN when the queue is full (try again after some `done`), -ESHUTDOWN when the pool is being stopped. */
 int worker_submit(struct worker_pool *pool, struct worker_job *job);

@@ -21,14 +21,14 @@
 
 #include "core/base/err.h"
 
-#define CFG_TEXT_MAX  (1u << 20)
-#define CFG_NODES_MAX 65536u
+#define CFG_TEXT_MAX     (1u << 20)
+#define CFG_NODES_MAX    65536u
 #define CFG_CHILDREN_MAX 8192u
-#define CFG_DEPTH_MAX 32u
-#define CFG_KEY_MAX   255u
+#define CFG_DEPTH_MAX    32u
+#define CFG_KEY_MAX      255u
 
 enum cfg_syntax {
-	CFG_INI,  /* [a.b] sections are nested maps; keys before the first section are at the top */
+	CFG_INI, /* [a.b] sections are nested maps; keys before the first section are at the top */
 	CFG_TOML,
 	CFG_YAML, /* one document; an empty one is an empty map */
 };
@@ -53,11 +53,11 @@ enum cfg_scalar {
 struct cfg_node {
 	enum cfg_kind kind;
 	enum cfg_scalar scalar;
-	char *key;	    /* name in the parent map; NULL in lists and for the root */
-	char *text;	    /* scalars: decoded text with a NUL behind it (TOML ints in decimal); otherwise NULL */
-	size_t text_len;    /* may differ from strlen(text): TOML and YAML strings can hold \0 */
-	unsigned line;	    /* where it begins, from 1 */
-	const char *file;   /* name for messages; shared by the whole tree */
+	char *key;  /* name in the parent map; NULL in lists and for the root */
+	char *text; /* scalars: decoded text with a NUL behind it (TOML ints in decimal); otherwise NULL */
+	size_t text_len;  /* may differ from strlen(text): TOML and YAML strings can hold \0 */
+	unsigned line;    /* where it begins, from 1 */
+	const char *file; /* name for messages; shared by the whole tree */
 	size_t child_count;
 	struct cfg_node *parent, *first, *last, *next;
 	uint8_t origin; /* private to the readers: which later definitions may extend it */
@@ -98,12 +98,16 @@ char *cfg_path_of(const struct cfg_node *node, char *dst, size_t size);
  * default, -E_CONFIG, `err` says "FILE:LINE: KEY: not a number". Strings point into the tree. A string with a NUL inside
  * is refused. Sizes and durations are the texts of core/base/str.h, or bare integers (bytes; seconds).
  */
-int cfg_str(const struct cfg_node *node, const char *path, const char *def, const char **value, struct err_text *err);
-int cfg_u64(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *value, struct err_text *err);
+int cfg_str(const struct cfg_node *node, const char *path, const char *def, const char **value,
+	    struct err_text *err);
+int cfg_u64(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *value,
+	    struct err_text *err);
 int cfg_i64(const struct cfg_node *node, const char *path, int64_t def, int64_t *value, struct err_text *err);
 int cfg_bool(const struct cfg_node *node, const char *path, bool def, bool *value, struct err_text *err);
-int cfg_size(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *bytes, struct err_text *err);
-int cfg_duration(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *ms, struct err_text *err);
+int cfg_size(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *bytes,
+	     struct err_text *err);
+int cfg_duration(const struct cfg_node *node, const char *path, uint64_t def, uint64_t *ms,
+		 struct err_text *err);
 
 /* Fills `err` with "FILE:LINE: KEY: <message>" and returns -E_CONFIG, for checks of your own. */
 int cfg_error(const struct cfg_node *node, struct err_text *err, const char *format, ...)

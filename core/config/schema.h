@@ -23,20 +23,21 @@
 
 enum schema_type {
 	SCHEMA_T_END,
-	SCHEMA_T_STR,	 /* char *: own copy (mem) */
-	SCHEMA_T_U64,	 /* uint64_t in [min, max]; max 0 = no bound */
-	SCHEMA_T_I64,	 /* int64_t in [min, max]; both 0 = no bound */
-	SCHEMA_T_BOOL,	 /* bool */
-	SCHEMA_T_SIZE,	 /* uint64_t bytes */
-	SCHEMA_T_MS,	 /* uint64_t milliseconds */
+	SCHEMA_T_STR,    /* char *: own copy (mem) */
+	SCHEMA_T_U64,    /* uint64_t in [min, max]; max 0 = no bound */
+	SCHEMA_T_I64,    /* int64_t in [min, max]; both 0 = no bound */
+	SCHEMA_T_BOOL,   /* bool */
+	SCHEMA_T_SIZE,   /* uint64_t bytes */
+	SCHEMA_T_MS,     /* uint64_t milliseconds */
 	SCHEMA_T_CHOICE, /* int or enum: index into `choices` */
-	SCHEMA_T_ANY,	 /* const struct cfg_node *: points into the tree, NULL when absent */
-	SCHEMA_T_KNOWN,	 /* accepted and ignored, with its whole subtree */
+	SCHEMA_T_ANY,    /* const struct cfg_node *: points into the tree, NULL when absent */
+	SCHEMA_T_KNOWN,  /* accepted and ignored, with its whole subtree */
 };
 
 #define SCHEMA_REQUIRED 0x1u
-#define SCHEMA_SECRET	0x2u /* wiped by schema_release() */
-#define SCHEMA_IGNORED	0x4u /* a key of the program that we replace which has no effect here: a warning when present */
+#define SCHEMA_SECRET   0x2u /* wiped by schema_release() */
+#define SCHEMA_IGNORED                                                                                       \
+	0x4u /* a key of the program that we replace which has no effect here: a warning when present */
 #define SCHEMA_NONEMPTY 0x8u /* SCHEMA_T_STR: "" is an error */
 
 struct schema_row {
@@ -50,29 +51,60 @@ struct schema_row {
 	const char *help;
 };
 
-#define SCHEMA_FIELD(T, field, want)                                                                                   \
-	(offsetof(T, field) +                                                                                          \
+#define SCHEMA_FIELD(T, field, want)                                                                         \
+	(offsetof(T, field) +                                                                                \
 	 0 * sizeof(char[__builtin_types_compatible_p(__typeof__(((T *)0)->field), want) ? 1 : -1]))
-#define SCHEMA_FIELD_SIZED(T, field, bytes) (offsetof(T, field) + 0 * sizeof(char[sizeof(((T *)0)->field) == (bytes) ? 1 : -1]))
+#define SCHEMA_FIELD_SIZED(T, field, bytes)                                                                  \
+	(offsetof(T, field) + 0 * sizeof(char[sizeof(((T *)0)->field) == (bytes) ? 1 : -1]))
 
-#define SCHEMA_STR(T, field, PATH, DEF, FLAGS, HELP)                                                                   \
-	{.path = (PATH), .type = SCHEMA_T_STR, .flags = (FLAGS), .def = (DEF), .offset = SCHEMA_FIELD(T, field, char *), .help = (HELP)}
-#define SCHEMA_U64(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                                         \
-	{.path = (PATH), .type = SCHEMA_T_U64, .flags = (FLAGS), .def = (DEF), .min = (MIN), .max = (MAX), .offset = SCHEMA_FIELD(T, field, uint64_t), .help = (HELP)}
-#define SCHEMA_I64(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                                         \
-	{.path = (PATH), .type = SCHEMA_T_I64, .flags = (FLAGS), .def = (DEF), .min = (MIN), .max = (MAX), .offset = SCHEMA_FIELD(T, field, int64_t), .help = (HELP)}
-#define SCHEMA_BOOL(T, field, PATH, DEF, FLAGS, HELP)                                                                  \
-	{.path = (PATH), .type = SCHEMA_T_BOOL, .flags = (FLAGS), .def = (DEF), .offset = SCHEMA_FIELD(T, field, bool), .help = (HELP)}
-#define SCHEMA_SIZE(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                                        \
-	{.path = (PATH), .type = SCHEMA_T_SIZE, .flags = (FLAGS), .def = (DEF), .min = (MIN), .max = (MAX), .offset = SCHEMA_FIELD(T, field, uint64_t), .help = (HELP)}
-#define SCHEMA_MS(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                                          \
-	{.path = (PATH), .type = SCHEMA_T_MS, .flags = (FLAGS), .def = (DEF), .min = (MIN), .max = (MAX), .offset = SCHEMA_FIELD(T, field, uint64_t), .help = (HELP)}
-#define SCHEMA_CHOICE(T, field, PATH, DEF, WORDS, FLAGS, HELP)                                                         \
-	{.path = (PATH), .type = SCHEMA_T_CHOICE, .flags = (FLAGS), .def = (DEF), .choices = (WORDS), .offset = SCHEMA_FIELD_SIZED(T, field, sizeof(int)), .help = (HELP)}
-#define SCHEMA_ANY(T, field, PATH, FLAGS, HELP)                                                                        \
-	{.path = (PATH), .type = SCHEMA_T_ANY, .flags = (FLAGS), .offset = SCHEMA_FIELD(T, field, const struct cfg_node *), .help = (HELP)}
-#define SCHEMA_KNOWN(PATH, FLAGS, HELP) {.path = (PATH), .type = SCHEMA_T_KNOWN, .flags = (FLAGS), .help = (HELP)}
-#define SCHEMA_END {.type = SCHEMA_T_END}
+#define SCHEMA_STR(T, field, PATH, DEF, FLAGS, HELP)                                                         \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_STR, .flags = (FLAGS), .def = (DEF),                        \
+		.offset = SCHEMA_FIELD(T, field, char *), .help = (HELP)                                     \
+	}
+#define SCHEMA_U64(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                               \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_U64, .flags = (FLAGS), .def = (DEF), .min = (MIN),          \
+		.max = (MAX), .offset = SCHEMA_FIELD(T, field, uint64_t), .help = (HELP)                     \
+	}
+#define SCHEMA_I64(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                               \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_I64, .flags = (FLAGS), .def = (DEF), .min = (MIN),          \
+		.max = (MAX), .offset = SCHEMA_FIELD(T, field, int64_t), .help = (HELP)                      \
+	}
+#define SCHEMA_BOOL(T, field, PATH, DEF, FLAGS, HELP)                                                        \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_BOOL, .flags = (FLAGS), .def = (DEF),                       \
+		.offset = SCHEMA_FIELD(T, field, bool), .help = (HELP)                                       \
+	}
+#define SCHEMA_SIZE(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                              \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_SIZE, .flags = (FLAGS), .def = (DEF), .min = (MIN),         \
+		.max = (MAX), .offset = SCHEMA_FIELD(T, field, uint64_t), .help = (HELP)                     \
+	}
+#define SCHEMA_MS(T, field, PATH, DEF, MIN, MAX, FLAGS, HELP)                                                \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_MS, .flags = (FLAGS), .def = (DEF), .min = (MIN),           \
+		.max = (MAX), .offset = SCHEMA_FIELD(T, field, uint64_t), .help = (HELP)                     \
+	}
+#define SCHEMA_CHOICE(T, field, PATH, DEF, WORDS, FLAGS, HELP)                                               \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_CHOICE, .flags = (FLAGS), .def = (DEF), .choices = (WORDS), \
+		.offset = SCHEMA_FIELD_SIZED(T, field, sizeof(int)), .help = (HELP)                          \
+	}
+#define SCHEMA_ANY(T, field, PATH, FLAGS, HELP)                                                              \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_ANY, .flags = (FLAGS),                                      \
+		.offset = SCHEMA_FIELD(T, field, const struct cfg_node *), .help = (HELP)                    \
+	}
+#define SCHEMA_KNOWN(PATH, FLAGS, HELP)                                                                      \
+	{                                                                                                    \
+		.path = (PATH), .type = SCHEMA_T_KNOWN, .flags = (FLAGS), .help = (HELP)                     \
+	}
+#define SCHEMA_END                                                                                           \
+	{                                                                                                    \
+		.type = SCHEMA_T_END                                                                         \
+	}
 
 /*
  * Fills `target` (zeroed by the caller) from `node` (NULL = an empty map: defaults and required keys only). 0,
@@ -86,6 +118,7 @@ int schema_fill(const struct schema_row *rows, const struct cfg_node *node, void
 void schema_release(const struct schema_row *rows, void *target);
 
 /* Only the check for unknown keys, for a subtree that somebody reads by hand. 0 or -E_CONFIG. */
-int schema_check_keys(const struct schema_row *rows, const struct cfg_node *node, bool strict, struct err_text *err);
+int schema_check_keys(const struct schema_row *rows, const struct cfg_node *node, bool strict,
+		      struct err_text *err);
 
 #endif

@@ -24,9 +24,9 @@
 #include "core/base/err.h"
 #include "core/base/loop.h"
 
-#define CTL_LINE_MAX	65536u
+#define CTL_LINE_MAX    65536u
 #define CTL_CLIENTS_MAX 64
-#define CTL_OUT_MAX	(1u << 20)
+#define CTL_OUT_MAX     (1u << 20)
 
 struct ctl_server;
 struct ctl_request;
@@ -45,15 +45,16 @@ struct ctl_command {
  * Listens on `path` (at most 107 bytes; mode 0600; a stale socket that nobody serves is replaced, a served one is
  * -E_LOCKED). The table and ctx must outlive the server. 0 or negative errno with a sentence in `err`.
  */
-int ctl_server_new(struct ctl_server **server, struct loop *loop, const char *path, const struct ctl_command *commands,
-		   void *ctx, struct err_text *err);
+int ctl_server_new(struct ctl_server **server, struct loop *loop, const char *path,
+		   const struct ctl_command *commands, void *ctx, struct err_text *err);
 
 /*
  * Without a listener of its own: for a socket that also speaks another protocol. ctl_server_adopt() takes over a
  * connected descriptor from which `len` bytes have already been read (a first '{' told who is calling). 0, or negative
  * errno; then the descriptor still belongs to the caller.
  */
-int ctl_server_new_bare(struct ctl_server **server, struct loop *loop, const struct ctl_command *commands, void *ctx);
+int ctl_server_new_bare(struct ctl_server **server, struct loop *loop, const struct ctl_command *commands,
+			void *ctx);
 int ctl_server_adopt(struct ctl_server *server, int fd, const void *data, size_t len);
 
 /* Closes every client and the listener, removes the socket file, frees the server. Open requests are cancelled first (their
@@ -97,8 +98,8 @@ void ctl_done_doc(struct ctl_request *req, int exit_code, yyjson_mut_doc *doc);
  * line: -ENOENT and -ECONNREFUSED (nobody serves `path`), -ETIMEDOUT, -EPIPE (closed early), -EPROTO. `err` gets the
  * sentence: the server's "error", or ours.
  */
-int ctl_call(const char *path, const char *request, int timeout_ms, int (*on_line)(void *ctx, yyjson_val *line),
-	     void *ctx, struct err_text *err);
+int ctl_call(const char *path, const char *request, int timeout_ms,
+	     int (*on_line)(void *ctx, yyjson_val *line), void *ctx, struct err_text *err);
 
 /* The same with a request built as a document (its root object needs "cmd"). */
 int ctl_call_doc(const char *path, yyjson_mut_doc *request, int timeout_ms,

@@ -26,18 +26,18 @@ struct client_addr {
 	char host[256];
 	uint16_t port;
 	char unix_path[108]; /* given: host and port are not used */
-	char ns[129];	     /* namespace to SELECT; empty = the server's default, no SELECT is sent */
+	char ns[129];        /* namespace to SELECT; empty = the server's default, no SELECT is sent */
 	char password[256];  /* of the namespace (0-db); without a namespace: AUTH (redis, 0-db's admin) */
 };
 
 struct client_options {
 	unsigned connect_ms; /* 0 = 5000 */
-	unsigned op_ms;	     /* whole call, request and reply; 0 = 30000 */
+	unsigned op_ms;      /* whole call, request and reply; 0 = 30000 */
 	size_t reply_max;    /* bytes of one reply on the wire; 0 = 64 MiB */
 	size_t elements_max; /* members of one array; 0 = 1,048,576 */
 	bool plain_password; /* SELECT and AUTH in clear; else 0-db's challenge form, plain where a server
 				does not know it */
-	bool no_select;	     /* leave entering the namespace to the caller */
+	bool no_select;      /* leave entering the namespace to the caller */
 };
 
 struct client;
@@ -98,7 +98,7 @@ struct nsinfo {
 	uint64_t index_io_errors, index_io_error_last, index_faults;
 	uint64_t data_io_errors, data_io_error_last, data_faults;
 	char data_path[512], index_path[512]; /* admins only, else "" */
-	bool has_current;		      /* the two below were there (admins) */
+	bool has_current;                     /* the two below were there (admins) */
 	uint32_t data_current_id;
 	uint64_t data_current_offset;
 };

@@ -34,11 +34,11 @@ struct backend_addr {
 };
 
 struct pool_options {
-	unsigned conns_max;			 /* per backend; 0 = 4 */
-	unsigned connect_ms;			 /* 0 = 5000 */
-	unsigned op_ms;				 /* 0 = 30000 */
+	unsigned conns_max;                      /* per backend; 0 = 4 */
+	unsigned connect_ms;                     /* 0 = 5000 */
+	unsigned op_ms;                          /* 0 = 30000 */
 	unsigned backoff_min_ms, backoff_max_ms; /* 0 = 500, 30000 */
-	size_t value_max;			 /* bytes of one value; 0 = 8 MiB */
+	size_t value_max;                        /* bytes of one value; 0 = 8 MiB */
 };
 
 struct pool;
@@ -46,7 +46,7 @@ struct backend;
 
 /* Error of one call, for messages: always set when a call fails. */
 struct net_error {
-	int code;	/* what the call returned */
+	int code;       /* what the call returned */
 	char text[256]; /* "10.0.0.3:9900/data: timed out after 30000 ms" */
 };
 
@@ -78,7 +78,7 @@ struct backend_state {
 	unsigned failures; /* in a row */
 	enum backend_kind kind;
 	unsigned extensions;  /* enum client_extensions */
-	unsigned conns;	      /* open */
+	unsigned conns;       /* open */
 	char last_error[256]; /* kept after it came back; "" = none yet */
 	uint64_t ops, errors; /* since the start */
 	uint64_t latency_us;  /* moving average of successful calls; 0 = none yet */

@@ -22,11 +22,11 @@
 
 struct buf;
 
-#define RESP_ARGC_MAX	  1024	     /* arguments of one command */
-#define RESP_BULK_MAX	  (8u << 20) /* bytes of one argument or one string of a reply */
-#define RESP_LINE_MAX	  8192	     /* bytes of one header line, its end included */
-#define RESP_ARGS_INLINE  8	     /* arguments that need no allocation */
-#define RESP_DEPTH_MAX	  8	     /* nesting of a reply */
+#define RESP_ARGC_MAX     1024       /* arguments of one command */
+#define RESP_BULK_MAX     (8u << 20) /* bytes of one argument or one string of a reply */
+#define RESP_LINE_MAX     8192       /* bytes of one header line, its end included */
+#define RESP_ARGS_INLINE  8          /* arguments that need no allocation */
+#define RESP_DEPTH_MAX    8          /* nesting of a reply */
 #define RESP_ELEMENTS_MAX (1 << 20)  /* values of one reply, all levels together */
 
 /* A string inside the caller's range. */
@@ -88,7 +88,7 @@ enum resp_type {
  * that is an array by its own, and so on. resp_value_skip() steps over one. */
 struct resp_value {
 	enum resp_type type;
-	uint32_t count;	      /* RESP_ARRAY */
+	uint32_t count;       /* RESP_ARRAY */
 	int64_t integer;      /* RESP_INTEGER */
 	struct resp_span str; /* RESP_STATUS, RESP_ERROR, RESP_BULK */
 };
@@ -99,7 +99,7 @@ struct resp_reply {
 	size_t count;
 	size_t used;
 	const char *error; /* after RESP_WRONG: what is wrong, for a log line */
-	size_t need;	   /* after RESP_MORE, as in struct resp_request */
+	size_t need;       /* after RESP_MORE, as in struct resp_request */
 	/* bounds; set by resp_reply_init(), may be changed before the first call */
 	size_t bulk_max;
 	size_t elements_max;

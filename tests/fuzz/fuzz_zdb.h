@@ -54,7 +54,8 @@ static void fuzz_begin(struct fuzz_dir *d)
 	d->table.fdatasync = sync_nothing;
 	d->table.syncfs = sync_nothing;
 	sys = &d->table;
-	snprintf(d->dir, sizeof(d->dir), "%s/fuzz_zdb.XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+	snprintf(d->dir, sizeof(d->dir), "%s/fuzz_zdb.XXXXXX",
+		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	must(mkdtemp(d->dir) != NULL);
 	snprintf(d->index, sizeof(d->index), "%s/index", d->dir);
 	snprintf(d->data, sizeof(d->data), "%s/data", d->dir);
@@ -86,7 +87,10 @@ static void fuzz_finding(void *ctx, int level, const char *ns, const char *text)
 /* Opens and uses what is there, twice. */
 static void fuzz_use(const struct fuzz_dir *d)
 {
-	struct zdb_options o = {.data_root = d->data, .index_root = d->index, .mode = ZDB_MIXED, .datasize = ZDB_DATASIZE_MIN};
+	struct zdb_options o = {.data_root = d->data,
+				.index_root = d->index,
+				.mode = ZDB_MIXED,
+				.datasize = ZDB_DATASIZE_MIN};
 	uint8_t next[ZDB_CURSOR_SIZE];
 	struct zdb_set_result r;
 	char why[256];

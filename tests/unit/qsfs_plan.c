@@ -201,8 +201,8 @@ static void test_words(void **state)
 	static const struct {
 		const char *in, *out;
 	} cases[] = {
-		{"plain-1.2/x", "plain-1.2/x"}, {"", "''"},	  {"a b", "'a b'"},
-		{"it's", "'it'\\''s'"},		{"#x", "'#x'"}, {"$HOME", "'$HOME'"},
+		{"plain-1.2/x", "plain-1.2/x"}, {"", "''"},     {"a b", "'a b'"},
+		{"it's", "'it'\\''s'"},         {"#x", "'#x'"}, {"$HOME", "'$HOME'"},
 	};
 
 	(void)state;
@@ -221,8 +221,9 @@ static void test_words(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_order),	       cmocka_unit_test(test_unit_text), cmocka_unit_test(test_zstor_text),
-		cmocka_unit_test(test_secrets_hidden), cmocka_unit_test(test_words),
+		cmocka_unit_test(test_order),      cmocka_unit_test(test_unit_text),
+		cmocka_unit_test(test_zstor_text), cmocka_unit_test(test_secrets_hidden),
+		cmocka_unit_test(test_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,8 +64,8 @@ static void check_promises(struct history *h, struct fs *fs, size_t event)
 			continue;
 		got = get_file(fs, p->path);
 		if (p->content ? !got || strcmp(got, p->content) != 0 : got != NULL) {
-			print_message("event %zu: %s is '%s', promised '%s'\n", event, p->path, got ? got : "(none)",
-				      p->content ? p->content : "(none)");
+			print_message("event %zu: %s is '%s', promised '%s'\n", event, p->path,
+				      got ? got : "(none)", p->content ? p->content : "(none)");
 			fail();
 		}
 	}
@@ -84,8 +84,9 @@ static void check_cut(struct history *h, size_t event, const size_t changes[KV_R
 	fs = open_fs(kv, true);
 	errors = check_volume(kv, &leaks, false);
 	if (errors || leaks) {
-		print_message("event %zu, meta %zu, data %zu: %llu errors, %llu leaks after the mount\n", event, changes[0],
-			      changes[1], (unsigned long long)errors, (unsigned long long)leaks);
+		print_message("event %zu, meta %zu, data %zu: %llu errors, %llu leaks after the mount\n",
+			      event, changes[0], changes[1], (unsigned long long)errors,
+			      (unsigned long long)leaks);
 		fail();
 	}
 	check_promises(h, fs, event);
@@ -93,8 +94,9 @@ static void check_cut(struct history *h, size_t event, const size_t changes[KV_R
 	assert_int_equal(fs_close(fs, &err), 0);
 	errors = check_volume(kv, &leaks, false);
 	if (errors || leaks) {
-		print_message("event %zu, meta %zu, data %zu: %llu errors, %llu leaks after the stop\n", event, changes[0],
-			      changes[1], (unsigned long long)errors, (unsigned long long)leaks);
+		print_message("event %zu, meta %zu, data %zu: %llu errors, %llu leaks after the stop\n",
+			      event, changes[0], changes[1], (unsigned long long)errors,
+			      (unsigned long long)leaks);
 		fail();
 	}
 	kv_free(kv);
@@ -121,8 +123,9 @@ static size_t check_all(struct history *h, size_t first)
 					changes[moving] = at;
 					changes[other] = end ? e.done[other] : e.synced[other];
 					/* what was tried for the moment before is not new */
-					if (event > first && at <= last.done[moving] && changes[other] <= last.done[other] &&
-					    at >= last.synced[moving] && changes[other] >= last.synced[other] && end == 0)
+					if (event > first && at <= last.done[moving] &&
+					    changes[other] <= last.done[other] && at >= last.synced[moving] &&
+					    changes[other] >= last.synced[other] && end == 0)
 						continue;
 					check_cut(h, event, changes);
 					cuts++;
@@ -398,11 +401,11 @@ static void play_everything(struct history *h)
 	promise(h, "d1/b", "content of b");
 }
 
-#define HISTORY(name)                                                                                                  \
-	static void cut_##name(void **state)                                                                           \
-	{                                                                                                              \
-		(void)state;                                                                                           \
-		run(play_##name, #name);                                                                               \
+#define HISTORY(name)                                                                                        \
+	static void cut_##name(void **state)                                                                 \
+	{                                                                                                    \
+		(void)state;                                                                                 \
+		run(play_##name, #name);                                                                     \
 	}
 HISTORY(create)
 HISTORY(overwrite)
@@ -445,11 +448,14 @@ static void cut_new_volume(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(cut_create),	      cmocka_unit_test(cut_overwrite),	   cmocka_unit_test(cut_truncate),
-		cmocka_unit_test(cut_mkdir),	      cmocka_unit_test(cut_unlink),	   cmocka_unit_test(cut_rmdir),
-		cmocka_unit_test(cut_rename_across),  cmocka_unit_test(cut_rename_over),   cmocka_unit_test(cut_replace),
-		cmocka_unit_test(cut_exchange),	      cmocka_unit_test(cut_links),	   cmocka_unit_test(cut_shuffle),
-		cmocka_unit_test(cut_open_unlinked),  cmocka_unit_test(cut_everything), cmocka_unit_test(cut_new_volume),
+		cmocka_unit_test(cut_create),        cmocka_unit_test(cut_overwrite),
+		cmocka_unit_test(cut_truncate),      cmocka_unit_test(cut_mkdir),
+		cmocka_unit_test(cut_unlink),        cmocka_unit_test(cut_rmdir),
+		cmocka_unit_test(cut_rename_across), cmocka_unit_test(cut_rename_over),
+		cmocka_unit_test(cut_replace),       cmocka_unit_test(cut_exchange),
+		cmocka_unit_test(cut_links),         cmocka_unit_test(cut_shuffle),
+		cmocka_unit_test(cut_open_unlinked), cmocka_unit_test(cut_everything),
+		cmocka_unit_test(cut_new_volume),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,8 +25,8 @@ static void check_bytes(const struct buf *b, const uint8_t *want, size_t len)
 
 static void header_is_as_the_original_writes_it(void **state)
 {
-	static const uint8_t want[24] = {0x5a, 0x44, 0x42, 0x46, 0x53, 0x4d, 1, 0, 0, 0, 0, 0,
-					 0,    0,    0,	   0,	 0,    0,    0, 0x80, 2, 0, 0, 0};
+	static const uint8_t want[24] = {0x5a, 0x44, 0x42, 0x46, 0x53, 0x4d, 1, 0,    0, 0, 0, 0,
+					 0,    0,    0,    0,    0,    0,    0, 0x80, 2, 0, 0, 0};
 	struct fmt_header h = {.magic = "ZDBFSM", .version = 1, .size_bytes = 10737418240ull}, back;
 	uint8_t raw[FMT_HEADER_SIZE];
 
@@ -48,12 +48,13 @@ static void header_is_as_the_original_writes_it(void **state)
 
 static void file_is_as_the_original_writes_it(void **state)
 {
-	static const uint8_t want[56] = {0xa4, 0x81, 0,	   0,	 0,    0,    0,	   0,	 0,    0, 0, 0, 0, 0,
-					 0,    0,    0,	   0,	 0,    0,    6,	   0,	 0,    0, 0, 0, 0, 0,
-					 1,    0,    0,	   0,	 0x57, 0xe2, 1,	   0x6b, 0x57, 0xe2, 1, 0x6b, 0x57, 0xe2,
-					 1,    0x6b, 1,	   0,	 0,    0,    0,	   0,	 0,    0, 1, 0, 0, 0};
+	static const uint8_t want[56] = {
+		0xa4, 0x81, 0,    0,    0, 0,    0, 0, 0, 0, 0, 0, 0, 0,    0,    0, 0,    0,    0,
+		0,    6,    0,    0,    0, 0,    0, 0, 0, 1, 0, 0, 0, 0x57, 0xe2, 1, 0x6b, 0x57, 0xe2,
+		1,    0x6b, 0x57, 0xe2, 1, 0x6b, 1, 0, 0, 0, 0, 0, 0, 0,    1,    0, 0,    0};
 	uint32_t map[1];
-	struct fmt_inode in = {.mode = S_IFREG | 0644, .size = 6, .links = 1, .slot_count = 1, .map = map}, back;
+	struct fmt_inode in = {.mode = S_IFREG | 0644, .size = 6, .links = 1, .slot_count = 1, .map = map},
+			 back;
 
 	(void)state;
 	put_u32le(map, 1);
@@ -62,7 +63,8 @@ static void file_is_as_the_original_writes_it(void **state)
 	assert_int_equal(fmt_inode_encode(&out, &in), 0);
 	check_bytes(&out, want, sizeof(want));
 	assert_int_equal(fmt_inode_decode(&back, out.data, out.len), 0);
-	assert_true(back.size == 6 && back.slot_count == 1 && get_u32le(back.map) == 1 && back.mtime.tv_sec == 0x6b01e257);
+	assert_true(back.size == 6 && back.slot_count == 1 && get_u32le(back.map) == 1 &&
+		    back.mtime.tv_sec == 0x6b01e257);
 	/* the original leaves a cache flag in `ino`: it says nothing */
 	out.data[4] = 1;
 	assert_int_equal(fmt_inode_decode(&back, out.data, out.len), 0);
@@ -90,7 +92,7 @@ static void symlink_counts_its_terminator(void **state)
 
 static void list_is_as_the_original_writes_it(void **state)
 {
-	static const uint8_t want[28] = {2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0,
+	static const uint8_t want[28] = {2, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0,    0,
 					 0, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x2e, 0};
 	const uint8_t *entries;
 	size_t entries_len;
@@ -120,7 +122,7 @@ static void names_hash_as_the_original_does(void **state)
 	static const struct {
 		const char *name;
 		unsigned slot;
-	} known[] = {{".", 46}, {"..", 92}, {"f1", 23}, {"h1", 25},	    {"s1", 36},
+	} known[] = {{".", 46},  {"..", 92}, {"f1", 23},          {"h1", 25},    {"s1", 36},
 		     {"d1", 21}, {"y", 121}, {"caf\xc3\xa9", 22}, {"sparse", 14}};
 
 	(void)state;
@@ -134,7 +136,12 @@ static void names_hash_as_the_original_does(void **state)
 static void trailer_keeps_what_the_base_cannot(void **state)
 {
 	struct buf x = BUF_INIT(FMT_XATTR_MAX);
-	struct fmt_inode in = {.mode = S_IFREG | 0600, .uid = 70000, .gid = 0xfffffffe, .size = 5, .links = 2}, back;
+	struct fmt_inode in = {.mode = S_IFREG | 0600,
+			       .uid = 70000,
+			       .gid = 0xfffffffe,
+			       .size = 5,
+			       .links = 2},
+			 back;
 	struct fmt_xattr attr;
 	size_t off = 0, base;
 
@@ -191,10 +198,21 @@ static void record_limit_holds(void **state)
 
 static void journal_comes_back(void **state)
 {
-	struct fmt_journal j = {.mount = 3, .batch = 4, .next_meta = 5, .next_data = 6, .orphan_count = 2, .intent_count = 2};
-	struct fmt_intent a = {.kind = FMT_RENAME, .ino = 9, .links = 1, .old_ino = 8, .old_links = 0, .from_dir = 1,
-			       .to_dir = 7, .from = "from", .from_len = 4, .to = "to", .to_len = 2};
-	struct fmt_intent b = {.kind = FMT_LINK, .ino = 10, .links = 3, .to_dir = 1, .from = "", .to = "n", .to_len = 1};
+	struct fmt_journal j = {
+		.mount = 3, .batch = 4, .next_meta = 5, .next_data = 6, .orphan_count = 2, .intent_count = 2};
+	struct fmt_intent a = {.kind = FMT_RENAME,
+			       .ino = 9,
+			       .links = 1,
+			       .old_ino = 8,
+			       .old_links = 0,
+			       .from_dir = 1,
+			       .to_dir = 7,
+			       .from = "from",
+			       .from_len = 4,
+			       .to = "to",
+			       .to_len = 2};
+	struct fmt_intent b = {
+		.kind = FMT_LINK, .ino = 10, .links = 3, .to_dir = 1, .from = "", .to = "n", .to_len = 1};
 	struct fmt_intent in;
 	struct fmt_journal back;
 	size_t off = 0;
@@ -212,7 +230,8 @@ static void journal_comes_back(void **state)
 	assert_true(back.mount == 3 && back.batch == 4 && back.next_meta == 5 && back.next_data == 6);
 	assert_true(fmt_journal_orphan(&back, 1) == 200);
 	assert_int_equal(fmt_journal_next_intent(&back, &off, &in), 1);
-	assert_true(in.kind == FMT_RENAME && in.ino == 9 && in.old_ino == 8 && in.to_dir == 7 && in.from_len == 4);
+	assert_true(in.kind == FMT_RENAME && in.ino == 9 && in.old_ino == 8 && in.to_dir == 7 &&
+		    in.from_len == 4);
 	assert_memory_equal(in.to, "to", 2);
 	assert_int_equal(fmt_journal_next_intent(&back, &off, &in), 1);
 	assert_true(in.kind == FMT_LINK && in.links == 3 && in.to_len == 1);

@@ -152,7 +152,8 @@ static void do_read(struct content *c)
 
 static void do_copy(struct content *c)
 {
-	size_t from = dice(FILE_MAX / 2), to = FILE_MAX / 2 + dice(FILE_MAX / 4), len = 1 + dice(200000), have;
+	size_t from = dice(FILE_MAX / 2), to = FILE_MAX / 2 + dice(FILE_MAX / 4), len = 1 + dice(200000),
+	       have;
 	ssize_t n = fs_op_copy(c->fs, c->ino, from, c->ino, to, len);
 
 	have = from >= c->size ? 0 : from + len > c->size ? c->size - from : len;
@@ -315,7 +316,8 @@ static void check_tree(struct fs *fs, const struct tree *t)
 
 static void change_tree(struct fs *fs, struct tree *t)
 {
-	unsigned d = dice(DIRS), n = dice(NAMES), d2 = dice(DIRS), n2 = dice(NAMES), *a = &t->at[d][n], *b = &t->at[d2][n2];
+	unsigned d = dice(DIRS), n = dice(NAMES), d2 = dice(DIRS), n2 = dice(NAMES), *a = &t->at[d][n],
+		 *b = &t->at[d2][n2];
 	char from[64], to[64], content[16];
 
 	path_of(from, d, n);

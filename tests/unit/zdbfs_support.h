@@ -143,7 +143,8 @@ static inline int move(struct fs *fs, const char *from, const char *to, unsigned
 	const char *from_name, *to_name;
 	uint64_t from_dir = parent_of(fs, from, &from_name), to_dir = parent_of(fs, to, &to_name);
 
-	return fs_op_rename(fs, &root_user, from_dir, from_name, strlen(from_name), to_dir, to_name, strlen(to_name), flags);
+	return fs_op_rename(fs, &root_user, from_dir, from_name, strlen(from_name), to_dir, to_name,
+			    strlen(to_name), flags);
 }
 
 static inline int add_link(struct fs *fs, const char *from, const char *to)

@@ -35,7 +35,7 @@ enum sys_call {
 	SYS_CALL_ANY, /* any call that can fail in real life: all below but close, readdir, closedir and the clock */
 	SYS_CALL_OPEN, /* open, openat */
 	SYS_CALL_CLOSE,
-	SYS_CALL_READ,	/* read, pread, preadv */
+	SYS_CALL_READ,  /* read, pread, preadv */
 	SYS_CALL_WRITE, /* write, pwrite, writev, pwritev */
 	SYS_CALL_LSEEK,
 	SYS_CALL_SYNC, /* fsync, fdatasync, syncfs */
@@ -46,7 +46,7 @@ enum sys_call {
 	SYS_CALL_RENAME, /* rename, renameat2 */
 	SYS_CALL_LINK,
 	SYS_CALL_UNLINK, /* unlink, unlinkat */
-	SYS_CALL_MKDIR,	 /* mkdir, mkdirat */
+	SYS_CALL_MKDIR,  /* mkdir, mkdirat */
 	SYS_CALL_RMDIR,
 	SYS_CALL_STAT, /* stat, lstat, fstat, fstatat, fstatvfs, access */
 	SYS_CALL_ATTR, /* fchmod, futimens, posix_fadvise */
@@ -115,8 +115,8 @@ bool mem_fault_fired(void);
 struct sim_disk;
 
 enum sim_policy {
-	SIM_DROP,   /* nothing that was not synced is there */
-	SIM_KEEP,   /* everything is there: the crash of a process */
+	SIM_DROP, /* nothing that was not synced is there */
+	SIM_KEEP, /* everything is there: the crash of a process */
 	SIM_PREFIX, /* per file, and for all names together, a prefix of what was not synced, the last write torn */
 	SIM_RANDOM, /* any combination, by seed */
 	/*
@@ -139,7 +139,8 @@ void sim_disk_sync_failed(int fd);
 uint64_t sim_disk_calls(struct sim_disk *disk);
 
 /* Writes the state after a cut into `out`, which must not exist or be an empty directory. Not while recording. */
-void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy policy, uint64_t seed, const char *out);
+void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy policy, uint64_t seed,
+			  const char *out);
 
 /* "write data/default/d0 at 4096 + 512" for the messages of a failing test. Returns dst. */
 char *sim_disk_describe(struct sim_disk *disk, uint64_t call, char *dst, size_t size);
