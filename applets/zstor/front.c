@@ -243,10 +243,7 @@ static int read_small(const char *dir, const char *name, uint8_t *out, size_t ma
 /* Its CRC-32C, with and without the usual inversions: servers have written both. */
 static bool mark_is_whole(const uint8_t mark[MARK_BYTES])
 {
-	uint32_t sum = get_u32le(mark + 40);
-
-	return memcmp(mark, "QSZM", 4) == 0 &&
-	       (sum == crc_castagnoli(0, mark, 40) || sum == crc_castagnoli_raw(0, mark, 40));
+	return memcmp(mark, "QSZM", 4) == 0 && get_u32le(mark + 40) == crc_castagnoli(0, mark, 40);
 }
 
 /* 0 when the namespace was never written to. */

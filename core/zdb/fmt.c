@@ -87,6 +87,12 @@ int desc_decode(struct descriptor *d, const uint8_t *b, size_t size)
 	return 0;
 }
 
+/* The usual CRC-32C, with initial and final inversion; records use the format's own, without. */
+static uint32_t mark_sum(const uint8_t b[MARK_SIZE])
+{
+	return ~zdb_crc(~UINT32_C(0), b, 40);
+}
+
 void mark_encode(uint8_t b[MARK_SIZE], const struct mark *m)
 {
 	memset(b, 0, MARK_SIZE);
@@ -97,12 +103,12 @@ void mark_encode(uint8_t b[MARK_SIZE], const struct mark *m)
 	put_u64le(b + 16, m->stamp);
 	put_u64le(b + 24, m->index_size);
 	put_u64le(b + 32, m->index_mtime_ns);
-	put_u32le(b + 40, zdb_crc(0, b, 40));
+	put_u32le(b + 40, mark_sum(b));
 }
 
 int mark_decode(struct mark *m, const uint8_t *b, size_t size)
 {
-	if (size != MARK_SIZE || memcmp(b, "QSZM", 4) != 0 || get_u32le(b + 40) != zdb_crc(0, b, 40))
+	if (size != MARK_SIZE || memcmp(b, "QSZM", 4) != 0 || get_u32le(b + 40) != mark_sum(b))
 		return -EINVAL;
 	if (b[4] != MARK_OPEN && b[4] != MARK_CLEAN)
 		return -EINVAL;
