@@ -78,8 +78,9 @@ static int look_drain(struct zstor *z, struct waiter *w, char *why)
 		snprintf(why, ZS_WHY, "%s", z->vol.why);
 		return EXIT_FAILED;
 	}
-	/* Nothing of a volume is here that could be owed. */
-	if ((z->vol.state == VOL_EMPTY || z->vol.state == VOL_NEW) && !t.files)
+	/* Nothing of a volume is here that could be owed, whatever the stores say or do not say. */
+	if (!t.files && (z->vol.state == VOL_EMPTY || z->vol.state == VOL_NEW ||
+			 (z->vol.state == VOL_UNKNOWN && !z->vol.local.present)))
 		return EXIT_DONE;
 	if (z->point.done >= w->number) {
 		if (t.files <= t.pieces + t.parked)
