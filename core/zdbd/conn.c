@@ -179,7 +179,8 @@ static void send_some(struct client *c)
 	bool full = false;
 	ssize_t n;
 
-	if (c->holding || c->dead || c->op.busy) /* busy: a worker writes behind what is there */
+	/* A worker writes behind what is there, or has written and finish_read() has not counted it yet. */
+	if (c->holding || c->dead || c->op.busy || c->op.job)
 		return;
 	while (c->out.len > 0 && !full) {
 		n = send(c->io.fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
