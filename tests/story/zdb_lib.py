@@ -26,8 +26,9 @@ class Client:
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         else:
             self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(timeout)
+            # Blocking, because a socket with a time limit is refused (EAGAIN) while the server's backlog is full.
             self.sock.connect(address)
+            self.sock.settimeout(timeout)
         self.data = b''
 
     @staticmethod
