@@ -19,21 +19,21 @@
 
 #include "core/base/buf.h"
 
-#define FMT_BLOCK	  131072u /* bytes of one block: part of format version 1 */
-#define FMT_RECORD_MAX	  (8u << 20)
-#define FMT_INODE_BASE	  44u
-#define FMT_FILE_BASE	  52u
-#define FMT_DIR_SIZE	  1068u
-#define FMT_SLOTS	  128u	   /* lists of one directory */
-#define FMT_SLOTS_MAX	  2097139u /* blocks of one file: the record with them is just below 8 MiB */
-#define FMT_TRAILER_MAX	  (160u << 10)
-#define FMT_NO_LIST	  0x4242424242424242ull
-#define FMT_NAME_MAX	  255u
-#define FMT_TARGET_MAX	  4095u
-#define FMT_XATTR_MAX	  (128u << 10) /* all attributes of one inode, packed */
-#define FMT_LIST_HEAD	  16u
-#define FMT_ENTRY_HEAD	  10u
-#define FMT_HEADER_SIZE	  24u
+#define FMT_BLOCK         131072u /* bytes of one block: part of format version 1 */
+#define FMT_RECORD_MAX    (8u << 20)
+#define FMT_INODE_BASE    44u
+#define FMT_FILE_BASE     52u
+#define FMT_DIR_SIZE      1068u
+#define FMT_SLOTS         128u     /* lists of one directory */
+#define FMT_SLOTS_MAX     2097139u /* blocks of one file: the record with them is just below 8 MiB */
+#define FMT_TRAILER_MAX   (160u << 10)
+#define FMT_NO_LIST       0x4242424242424242ull
+#define FMT_NAME_MAX      255u
+#define FMT_TARGET_MAX    4095u
+#define FMT_XATTR_MAX     (128u << 10) /* all attributes of one inode, packed */
+#define FMT_LIST_HEAD     16u
+#define FMT_ENTRY_HEAD    10u
+#define FMT_HEADER_SIZE   24u
 #define FMT_LINKS_UNKNOWN 0xffffffffu
 
 #define FMT_HEADER_KEY 0u
@@ -62,7 +62,7 @@ struct fmt_inode {
 	uint32_t mode; /* st_mode */
 	uint32_t dev;  /* rdev in the FUSE protocol's 32-bit form */
 	uint32_t uid, gid;
-	uint64_t size;	/* symlinks: strlen of the target (one more on disk) */
+	uint64_t size;  /* symlinks: strlen of the target (one more on disk) */
 	uint32_t links; /* directories: 0 and FMT_LINKS_UNKNOWN say nothing */
 	struct timespec atime, mtime, ctime;
 	struct timespec btime; /* tv_sec 0 and tv_nsec 0: unknown */
@@ -112,7 +112,8 @@ struct fmt_entry {
 
 /* Entries of a list record: their number in *count and their first byte; records shorter than the head are an empty
  * list (a list whose creation was interrupted). -E_CORRUPT when the head promises what cannot be. */
-int fmt_list_decode(const void *data, size_t len, uint32_t *count, const uint8_t **entries, size_t *entries_len);
+int fmt_list_decode(const void *data, size_t len, uint32_t *count, const uint8_t **entries,
+		    size_t *entries_len);
 /* The entry at data; -E_CORRUPT when it is not whole. */
 int fmt_entry_decode(struct fmt_entry *e, const uint8_t *data, size_t len);
 int fmt_list_head(struct buf *out, uint64_t key, uint32_t count);
@@ -128,7 +129,8 @@ enum fmt_intent_kind { FMT_RENAME = 1, FMT_EXCHANGE = 2, FMT_LINK = 3 };
 struct fmt_intent {
 	uint8_t kind;
 	uint64_t ino;
-	uint32_t links; /* of ino when all is done; see docs/formats.md for a FMT_LINK whose name is not there */
+	uint32_t
+		links; /* of ino when all is done; see docs/formats.md for a FMT_LINK whose name is not there */
 	uint64_t old_ino;
 	uint32_t old_links;
 	uint64_t from_dir, to_dir;
@@ -146,9 +148,9 @@ struct fmt_journal {
 	size_t intents_len;
 };
 
-#define FMT_JOURNAL_HEAD   56u
-#define FMT_INTENT_HEAD	   45u
-#define FMT_ORPHANS_MAX	   500000u
+#define FMT_JOURNAL_HEAD      56u
+#define FMT_INTENT_HEAD       45u
+#define FMT_ORPHANS_MAX       500000u
 #define FMT_INTENTS_BYTES_MAX (3u << 20)
 
 int fmt_journal_decode(struct fmt_journal *j, const void *data, size_t len);

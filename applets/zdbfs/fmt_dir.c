@@ -25,7 +25,8 @@ int fmt_name_compare(const char *a, size_t a_len, const char *b, size_t b_len)
 	return a_len < b_len ? -1 : a_len > b_len;
 }
 
-int fmt_list_decode(const void *data, size_t len, uint32_t *count, const uint8_t **entries, size_t *entries_len)
+int fmt_list_decode(const void *data, size_t len, uint32_t *count, const uint8_t **entries,
+		    size_t *entries_len)
 {
 	const uint8_t *p = data;
 
@@ -153,7 +154,8 @@ int fmt_journal_next_intent(const struct fmt_journal *j, size_t *off, struct fmt
 	if (next_name(j->intents, j->intents_len, off, &in->from, &in->from_len) ||
 	    next_name(j->intents, j->intents_len, off, &in->to, &in->to_len))
 		return -E_CORRUPT;
-	if (in->kind < FMT_RENAME || in->kind > FMT_LINK || in->from_len > FMT_NAME_MAX || in->to_len > FMT_NAME_MAX)
+	if (in->kind < FMT_RENAME || in->kind > FMT_LINK || in->from_len > FMT_NAME_MAX ||
+	    in->to_len > FMT_NAME_MAX)
 		return -E_CORRUPT;
 	return 1;
 }

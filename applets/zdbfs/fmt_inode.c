@@ -17,9 +17,9 @@
 #define FIELD_HEAD   6u
 
 enum field {
-	FIELD_NSEC = 1,	 /* u32 atime, mtime, ctime: nanoseconds */
+	FIELD_NSEC = 1,  /* u32 atime, mtime, ctime: nanoseconds */
 	FIELD_EPOCH = 2, /* i32 atime, mtime, ctime: high words of the seconds */
-	FIELD_IDS = 3,	 /* u16 uid, gid: high halves */
+	FIELD_IDS = 3,   /* u16 uid, gid: high halves */
 	FIELD_BTIME = 4, /* i64 seconds, u32 nanoseconds */
 	FIELD_XATTR = 5, /* packed attributes */
 };

@@ -31,16 +31,16 @@
 struct fs;
 
 struct fs_options {
-	uint64_t size_bytes;	 /* what statfs shows; 0 = 10 GiB */
-	size_t dirty_max;	 /* bytes of blocks that wait to be stored; 0 = by memory */
-	size_t cache_max;	 /* bytes of blocks kept in all; 0 = by memory */
-	size_t inode_max;	 /* inodes kept; 0 = by memory */
-	uint64_t interval_ms;	 /* nothing stays unstored longer; 0 = 5000 */
+	uint64_t size_bytes;  /* what statfs shows; 0 = 10 GiB */
+	size_t dirty_max;     /* bytes of blocks that wait to be stored; 0 = by memory */
+	size_t cache_max;     /* bytes of blocks kept in all; 0 = by memory */
+	size_t inode_max;     /* inodes kept; 0 = by memory */
+	uint64_t interval_ms; /* nothing stays unstored longer; 0 = 5000 */
 	bool is_read_only;
-	bool may_create;	 /* an empty volume may be given its first records */
-	bool no_thread;		 /* tests: nothing is stored but by fs_commit() */
-	bool strict_sync;	 /* refuse a store that cannot SYNC */
-	bool enforce_size;	 /* ENOSPC beyond size_bytes */
+	bool may_create;   /* an empty volume may be given its first records */
+	bool no_thread;    /* tests: nothing is stored but by fs_commit() */
+	bool strict_sync;  /* refuse a store that cannot SYNC */
+	bool enforce_size; /* ENOSPC beyond size_bytes */
 };
 
 /* Who calls. */
@@ -58,13 +58,13 @@ struct fs_attr {
 };
 
 /* What fs_op_setattr() shall change. */
-#define FS_SET_MODE	 0x001u
-#define FS_SET_UID	 0x002u
-#define FS_SET_GID	 0x004u
-#define FS_SET_SIZE	 0x008u
-#define FS_SET_ATIME	 0x010u
-#define FS_SET_MTIME	 0x020u
-#define FS_SET_CTIME	 0x040u
+#define FS_SET_MODE      0x001u
+#define FS_SET_UID       0x002u
+#define FS_SET_GID       0x004u
+#define FS_SET_SIZE      0x008u
+#define FS_SET_ATIME     0x010u
+#define FS_SET_MTIME     0x020u
+#define FS_SET_CTIME     0x040u
 #define FS_SET_ATIME_NOW 0x080u
 #define FS_SET_MTIME_NOW 0x100u
 #define FS_SET_KILL_SUID 0x200u
@@ -111,22 +111,23 @@ void fs_stats_get(struct fs *fs, struct fs_stats *st);
 /* ---- names ---- */
 int fs_op_lookup(struct fs *fs, uint64_t dir, const char *name, size_t len, struct fs_attr *attr);
 void fs_op_forget(struct fs *fs, uint64_t ino, uint64_t count);
-int fs_op_create(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len, uint32_t mode,
-		 struct fs_attr *attr);
-int fs_op_mknod(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len, uint32_t mode,
-		uint32_t rdev, struct fs_attr *attr);
-int fs_op_mkdir(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len, uint32_t mode,
-		struct fs_attr *attr);
+int fs_op_create(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
+		 uint32_t mode, struct fs_attr *attr);
+int fs_op_mknod(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
+		uint32_t mode, uint32_t rdev, struct fs_attr *attr);
+int fs_op_mkdir(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
+		uint32_t mode, struct fs_attr *attr);
 int fs_op_symlink(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
 		  const char *target, struct fs_attr *attr);
 /* An open file without a name; fs_op_link() may give it one. */
-int fs_op_tmpfile(struct fs *fs, const struct fs_caller *who, uint64_t dir, uint32_t mode, struct fs_attr *attr);
+int fs_op_tmpfile(struct fs *fs, const struct fs_caller *who, uint64_t dir, uint32_t mode,
+		  struct fs_attr *attr);
 int fs_op_link(struct fs *fs, uint64_t ino, uint64_t dir, const char *name, size_t len, struct fs_attr *attr);
 int fs_op_unlink(struct fs *fs, uint64_t dir, const char *name, size_t len);
 int fs_op_rmdir(struct fs *fs, uint64_t dir, const char *name, size_t len);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT of renameat2(2). */
-int fs_op_rename(struct fs *fs, const struct fs_caller *who, uint64_t from_dir, const char *from, size_t from_len,
-		 uint64_t to_dir, const char *to, size_t to_len, unsigned flags);
+int fs_op_rename(struct fs *fs, const struct fs_caller *who, uint64_t from_dir, const char *from,
+		 size_t from_len, uint64_t to_dir, const char *to, size_t to_len, unsigned flags);
 /* *target: mem_free() it. */
 int fs_op_readlink(struct fs *fs, uint64_t ino, char **target);
 
@@ -147,7 +148,8 @@ int fs_op_readdir(struct fs *fs, uint64_t dir, uint64_t cookie, bool want_attr,
 
 /* ---- attributes ---- */
 int fs_op_getattr(struct fs *fs, uint64_t ino, struct fs_attr *attr);
-int fs_op_setattr(struct fs *fs, uint64_t ino, const struct fs_attr *want, unsigned set, struct fs_attr *attr);
+int fs_op_setattr(struct fs *fs, uint64_t ino, const struct fs_attr *want, unsigned set,
+		  struct fs_attr *attr);
 /* size 0: *len becomes the length of the value. -ERANGE when it does not fit. */
 int fs_op_getxattr(struct fs *fs, uint64_t ino, const char *name, void *value, size_t size, size_t *len);
 /* flags: XATTR_CREATE, XATTR_REPLACE. */

@@ -14,7 +14,7 @@
 #include "core/base/mem.h"
 
 /* Offsets in an inode record that are patched. */
-#define AT_SIZE	 20
+#define AT_SIZE  20
 #define AT_LINKS 28
 
 static void *grow(void *array, size_t *cap, size_t count, size_t size)
@@ -55,7 +55,9 @@ static void hold(struct fs_batch_inode *bi, uint32_t slot)
 
 static struct fs_batch_inode *find_inode(struct fs_batch *b, const struct fs_inode *i)
 {
-	return i->batch_index < b->inode_count && b->inodes[i->batch_index].inode == i ? &b->inodes[i->batch_index] : NULL;
+	return i->batch_index < b->inode_count && b->inodes[i->batch_index].inode == i
+		       ? &b->inodes[i->batch_index]
+		       : NULL;
 }
 
 static int take_block(struct fs *fs, struct fs_batch *b, struct fs_block *blk)
@@ -98,7 +100,8 @@ static int take_blocks(struct fs *fs, struct fs_batch *b)
 	int rc = 0;
 
 	/* Only this thread takes dirty blocks off the list, and nobody adds while the gate is closed. */
-	list_each_safe(&fs->blocks_dirty, it) {
+	list_each_safe(&fs->blocks_dirty, it)
+	{
 		rc = take_block(fs, b, container_of(it, struct fs_block, lru));
 		if (rc)
 			break;
@@ -184,7 +187,8 @@ static int take_inodes(struct fs *fs, struct fs_batch *b)
 {
 	int rc = 0;
 
-	list_each_safe(&fs->dirty_inodes, it) {
+	list_each_safe(&fs->dirty_inodes, it)
+	{
 		rc = take_inode(fs, b, container_of(it, struct fs_inode, dirty));
 		if (rc) {
 			/* the last one was entered but not taken: it keeps its place on the dirty list */
@@ -202,11 +206,13 @@ static int merge_list(struct fs_batch *b, struct fs_batch_list *bl)
 	struct fs_dlist l = {.key = bl->key};
 	int rc = fs_dlist_decode(&l, bl->final.data, bl->final.len);
 
-	list_each(&b->changes.list, it) {
+	list_each(&b->changes.list, it)
+	{
 		const struct fs_change *c = container_of(it, struct fs_change, link);
 		const struct fs_net *net;
 
-		if (rc || c->dir != bl->dir->ino || fmt_hash(c->name, c->len) != bl->slot || !c->old_ino || c->new_ino)
+		if (rc || c->dir != bl->dir->ino || fmt_hash(c->name, c->len) != bl->slot || !c->old_ino ||
+		    c->new_ino)
 			continue;
 		net = fs_net_find(b, c->old_ino);
 		if (net && net->moves)
@@ -239,7 +245,8 @@ static int mark_lists(struct fs *fs, struct fs_batch *b)
 {
 	int rc = 0;
 
-	list_each(&b->changes.list, it) {
+	list_each(&b->changes.list, it)
+	{
 		const struct fs_change *c = container_of(it, struct fs_change, link);
 		const struct fs_net *net;
 		struct fs_batch_list *bl;

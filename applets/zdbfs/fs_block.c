@@ -227,7 +227,8 @@ static bool evict_one(struct fs *fs, struct fs_inode *held)
 
 	pthread_mutex_lock(&fs->lock);
 	if (fs->block_bytes > fs->opt.cache_max) {
-		list_each(&fs->blocks_clean, it) {
+		list_each(&fs->blocks_clean, it)
+		{
 			struct fs_block *at = container_of(it, struct fs_block, lru);
 
 			if (++looked > 32)
@@ -379,8 +380,8 @@ int fs_block_settle(struct fs *fs, struct fs_block *b)
 		return merge(fs, b);
 	/* A block that is named but not there is lost data, never a hole. */
 	log_every(1000, LOG_LEVEL_ERR, "cannot read block %llu (inode %llu, at %llu KiB): %s",
-		  (unsigned long long)b->req.key, (unsigned long long)b->inode->ino, (unsigned long long)b->slot * 128,
-		  err_str(err));
+		  (unsigned long long)b->req.key, (unsigned long long)b->inode->ino,
+		  (unsigned long long)b->slot * 128, err_str(err));
 	mem_free(b->req.value);
 	b->req.value = NULL;
 	b->base_err = err == -ESHUTDOWN ? err : -EIO;
@@ -452,7 +453,8 @@ static void note_range(struct fs_block *b, uint32_t from, uint32_t to)
 	b->range_count++;
 }
 
-int fs_block_put(struct fs *fs, struct fs_inode *i, uint32_t slot, uint32_t from, const void *data, uint32_t len)
+int fs_block_put(struct fs *fs, struct fs_inode *i, uint32_t slot, uint32_t from, const void *data,
+		 uint32_t len)
 {
 	struct fs_block *b = fs_block_find(fs, i, slot);
 	uint32_t to = from + len;
@@ -546,7 +548,8 @@ int fs_file_cut(struct fs *fs, struct fs_inode *i, uint64_t size)
 
 	if (b)
 		cut_tail(fs, b, keep);
-	list_each_safe(&i->blocks, it) {
+	list_each_safe(&i->blocks, it)
+	{
 		struct fs_block *at = container_of(it, struct fs_block, in_inode);
 
 		if (at->slot >= first && !fs_map_get(i, at->slot))

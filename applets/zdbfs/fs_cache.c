@@ -192,7 +192,8 @@ void fs_attr_fill(const struct fs_inode *i, struct fs_attr *attr)
 				n += (here + 511) / 512;
 			left -= here;
 		}
-		list_each(&i->blocks, it) {
+		list_each(&i->blocks, it)
+		{
 			const struct fs_block *b = container_of(it, struct fs_block, in_inode);
 
 			if (b->is_dirty && !fs_map_get(i, b->slot))
@@ -345,9 +346,11 @@ static int load(struct fs *fs, struct fs_inode *i)
 	if (!rc) {
 		rc = fs_inode_from_record(i, value, len);
 		if (rc == -E_CORRUPT)
-			log_err("cannot use inode %llu: its record of %zu bytes is damaged", (unsigned long long)i->ino, len);
+			log_err("cannot use inode %llu: its record of %zu bytes is damaged",
+				(unsigned long long)i->ino, len);
 	} else if (rc != -ENOENT && rc != -ESHUTDOWN) {
-		log_every(1000, LOG_LEVEL_ERR, "cannot read inode %llu: %s", (unsigned long long)i->ino, err_str(rc));
+		log_every(1000, LOG_LEVEL_ERR, "cannot read inode %llu: %s", (unsigned long long)i->ino,
+			  err_str(rc));
 	}
 	mem_free(value);
 	if (rc == -E_CORRUPT)
@@ -515,7 +518,8 @@ void fs_known_add(struct fs *fs, uint64_t ino, int64_t lookups, int64_t opens)
 	}
 	if (k) {
 		/* More given back than taken would be the caller's mistake: never below nothing. */
-		k->lookups = lookups < 0 && k->lookups < (uint64_t)-lookups ? 0 : k->lookups + (uint64_t)lookups;
+		k->lookups =
+			lookups < 0 && k->lookups < (uint64_t)-lookups ? 0 : k->lookups + (uint64_t)lookups;
 		k->opens = opens < 0 && k->opens < (uint64_t)-opens ? 0 : k->opens + (uint64_t)opens;
 		if (!k->lookups && !k->opens)
 			hmap_del(&fs->known, &k->node);
@@ -545,7 +549,8 @@ void fs_orphan_make(struct fs *fs, struct fs_inode *i)
 	i->zero_stored = false;
 	pthread_mutex_lock(&fs->lock);
 	if (fs_ids_add(&fs->orphans, i->ino))
-		log_warn("no memory to remember inode %llu as unlinked: fsck will find it", (unsigned long long)i->ino);
+		log_warn("no memory to remember inode %llu as unlinked: fsck will find it",
+			 (unsigned long long)i->ino);
 	pthread_mutex_unlock(&fs->lock);
 	fs_mark_dirty(fs, i);
 }

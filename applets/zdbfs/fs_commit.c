@@ -26,7 +26,7 @@
 #include "core/base/endian.h"
 #include "core/base/mem.h"
 
-#define WINDOW	  64u	/* blocks on their way at once: 8 MiB */
+#define WINDOW    64u   /* blocks on their way at once: 8 MiB */
 #define INFO_SETS 8192u /* changes between two looks at the store's counters */
 
 #define AT_LINKS 28
@@ -116,11 +116,8 @@ static void store_window(struct fs *fs, struct fs_batch *b, size_t at, size_t n)
 
 		uint64_t key = bb->is_stored ? bb->req.key : bb->id ? bb->id : KV_NEW;
 
-		bb->req = (struct kv_req){.op = KV_SET,
-					  .role = KV_DATA,
-					  .key = key,
-					  .data = bb->bytes->data,
-					  .len = bb->len};
+		bb->req = (struct kv_req){
+			.op = KV_SET, .role = KV_DATA, .key = key, .data = bb->bytes->data, .len = bb->len};
 		ptrs[k] = &bb->req;
 	}
 	(void)kv_run(fs->kv, ptrs, n, 0);
@@ -205,8 +202,8 @@ static void put(struct order *o, uint64_t key, const struct buf *rec)
 		o->reqs = p;
 		o->cap = cap;
 	}
-	o->reqs[o->count++] =
-		(struct kv_req){.op = KV_SET, .role = KV_META, .key = key, .data = rec->data, .len = rec->len};
+	o->reqs[o->count++] = (struct kv_req){
+		.op = KV_SET, .role = KV_META, .key = key, .data = rec->data, .len = rec->len};
 }
 
 /* A second copy of the record with another number of links. */
@@ -254,7 +251,8 @@ static bool is_final_later(const struct fs_batch_inode *bi)
 	return !bi->is_new && (moves || bi->links < bi->disk_links);
 }
 
-static void put_lists(struct order *o, struct fs_batch *b, bool (*wanted)(const struct fs_batch_list *), bool merged)
+static void put_lists(struct order *o, struct fs_batch *b, bool (*wanted)(const struct fs_batch_list *),
+		      bool merged)
 {
 	for (size_t n = 0; n < b->list_count; n++) {
 		const struct fs_batch_list *bl = &b->lists[n];
@@ -493,8 +491,8 @@ static bool is_idle(struct fs *fs)
 	bool idle;
 
 	pthread_mutex_lock(&fs->lock);
-	idle = list_is_empty(&fs->dirty_inodes) && list_is_empty(&fs->blocks_dirty) && fs_frees_is_empty(&fs->frees) &&
-	       !fs->changes.count;
+	idle = list_is_empty(&fs->dirty_inodes) && list_is_empty(&fs->blocks_dirty) &&
+	       fs_frees_is_empty(&fs->frees) && !fs->changes.count;
 	pthread_mutex_unlock(&fs->lock);
 	return idle;
 }

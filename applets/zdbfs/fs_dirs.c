@@ -142,8 +142,8 @@ int fs_dir_load(struct fs *fs, struct fs_inode *dir, unsigned slot)
 		rc = fs_dlist_decode(l, value, len);
 	mem_free(value);
 	if (rc) {
-		log_every(1000, LOG_LEVEL_ERR, "cannot read list %llu of directory %llu: %s", (unsigned long long)l->key,
-			  (unsigned long long)dir->ino, err_str(rc));
+		log_every(1000, LOG_LEVEL_ERR, "cannot read list %llu of directory %llu: %s",
+			  (unsigned long long)l->key, (unsigned long long)dir->ino, err_str(rc));
 		fs_dlist_free(l);
 		return rc == -ENOMEM || rc == -ESHUTDOWN ? rc : -EIO;
 	}
@@ -188,7 +188,8 @@ int fs_dir_load_all(struct fs *fs, struct fs_inode *dir)
 	}
 	mem_free(reqs);
 	if (rc && rc != -ENOMEM && rc != -ESHUTDOWN) {
-		log_every(1000, LOG_LEVEL_ERR, "cannot read directory %llu: %s", (unsigned long long)dir->ino, err_str(rc));
+		log_every(1000, LOG_LEVEL_ERR, "cannot read directory %llu: %s", (unsigned long long)dir->ino,
+			  err_str(rc));
 		rc = -EIO;
 	}
 	return rc;
@@ -371,7 +372,8 @@ void fs_change_insert(struct fs_changes *c, struct fs_change *ch)
 	c->bytes += FMT_INTENT_HEAD + 2u * ch->len;
 }
 
-static void note(struct fs *fs, uint64_t dir, const char *name, size_t len, uint64_t old_ino, uint64_t new_ino)
+static void note(struct fs *fs, uint64_t dir, const char *name, size_t len, uint64_t old_ino,
+		 uint64_t new_ino)
 {
 	struct fs_change *ch;
 

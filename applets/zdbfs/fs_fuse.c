@@ -24,7 +24,7 @@
 
 #define CACHE_SECONDS 3600.0
 
-#define IOCTL_SNAPSHOT	 0x80084500u /* _IOR('E', 0, u64) */
+#define IOCTL_SNAPSHOT   0x80084500u /* _IOR('E', 0, u64) */
 #define IOCTL_STATISTICS 0x80F04501u /* _IOR('E', 1, 240 bytes) */
 
 static struct mount *mount_of(fuse_req_t req)
@@ -198,7 +198,8 @@ static int closing(const struct mount *m, bool writes)
 	return writes ? -EROFS : -ESHUTDOWN;
 }
 
-static void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode, struct fuse_file_info *fi)
+static void op_create(fuse_req_t req, fuse_ino_t dir, const char *name, mode_t mode,
+		      struct fuse_file_info *fi)
 {
 	struct mount *m = counted(req, COUNT_CREATE);
 	struct fs_caller who = caller_of(req);
@@ -329,10 +330,14 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *st, int to_s
 		int fuse;
 		unsigned ours;
 	} bits[] = {
-		{FUSE_SET_ATTR_MODE, FS_SET_MODE},	     {FUSE_SET_ATTR_UID, FS_SET_UID},
-		{FUSE_SET_ATTR_GID, FS_SET_GID},	     {FUSE_SET_ATTR_SIZE, FS_SET_SIZE},
-		{FUSE_SET_ATTR_ATIME, FS_SET_ATIME},	     {FUSE_SET_ATTR_MTIME, FS_SET_MTIME},
-		{FUSE_SET_ATTR_CTIME, FS_SET_CTIME},	     {FUSE_SET_ATTR_ATIME_NOW, FS_SET_ATIME_NOW},
+		{FUSE_SET_ATTR_MODE, FS_SET_MODE},
+		{FUSE_SET_ATTR_UID, FS_SET_UID},
+		{FUSE_SET_ATTR_GID, FS_SET_GID},
+		{FUSE_SET_ATTR_SIZE, FS_SET_SIZE},
+		{FUSE_SET_ATTR_ATIME, FS_SET_ATIME},
+		{FUSE_SET_ATTR_MTIME, FS_SET_MTIME},
+		{FUSE_SET_ATTR_CTIME, FS_SET_CTIME},
+		{FUSE_SET_ATTR_ATIME_NOW, FS_SET_ATIME_NOW},
 		{FUSE_SET_ATTR_MTIME_NOW, FS_SET_MTIME_NOW},
 	};
 	struct mount *m = counted(req, COUNT_SETATTR);
@@ -385,7 +390,8 @@ static void op_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 	mem_free(list);
 }
 
-static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size, int flags)
+static void op_setxattr(fuse_req_t req, fuse_ino_t ino, const char *name, const char *value, size_t size,
+			int flags)
 {
 	struct mount *m = mount_of(req);
 
@@ -491,9 +497,13 @@ static void op_write(fuse_req_t req, fuse_ino_t ino, const char *data, size_t si
 		     struct fuse_file_info *fi)
 {
 	struct mount *m = counted(req, COUNT_WRITE);
-	ssize_t n = fs_op_write(m->fs, ino, (uint64_t)off, data, size);
+	ssize_t n;
 
 	(void)fi;
+	m->writing++;
+	n = fs_op_write(m->fs, ino, (uint64_t)off, data, size);
+	m->last_write_ms = clock_mono_ms();
+	m->writing--;
 	if (n < 0) {
 		reply_err(req, m, (int)n);
 		return;
@@ -519,7 +529,8 @@ static void op_fsync(fuse_req_t req, fuse_ino_t ino, int datasync, struct fuse_f
 	reply_err(req, m, fs_op_fsync(m->fs, ino));
 }
 
-static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len, struct fuse_file_info *fi)
+static void op_fallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t off, off_t len,
+			 struct fuse_file_info *fi)
 {
 	struct mount *m = mount_of(req);
 
@@ -547,8 +558,9 @@ static void op_lseek(fuse_req_t req, fuse_ino_t ino, off_t off, int whence, stru
 		fuse_reply_lseek(req, (off_t)at);
 }
 
-static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, struct fuse_file_info *fi_from,
-			       fuse_ino_t to, off_t to_off, struct fuse_file_info *fi_to, size_t len, int flags)
+static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off,
+			       struct fuse_file_info *fi_from, fuse_ino_t to, off_t to_off,
+			       struct fuse_file_info *fi_to, size_t len, int flags)
 {
 	struct mount *m = mount_of(req);
 	ssize_t n;
@@ -560,7 +572,8 @@ static void op_copy_file_range(fuse_req_t req, fuse_ino_t from, off_t from_off, 
 		return;
 	}
 	/* one request may not take the thread for ever */
-	n = fs_op_copy(m->fs, from, (uint64_t)from_off, to, (uint64_t)to_off, len < (64u << 20) ? len : 64u << 20);
+	n = fs_op_copy(m->fs, from, (uint64_t)from_off, to, (uint64_t)to_off,
+		       len < (64u << 20) ? len : 64u << 20);
 	if (n < 0)
 		reply_err(req, m, (int)n);
 	else

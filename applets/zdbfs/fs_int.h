@@ -35,23 +35,23 @@ struct fs_bytes {
 	uint8_t data[];
 };
 
-#define FS_RANGES	8
+#define FS_RANGES       8
 #define FS_TRAILER_BASE 96u /* bytes of a trailer without attributes, at most */
 
 struct fs_block {
-	struct hmap_node node;	 /* fs->blocks */
-	struct list in_inode;	 /* inode->blocks */
-	struct list lru;	 /* fs->blocks_clean or fs->blocks_dirty; under fs->lock */
-	struct fs_inode *inode;	 /* NULL: dropped while in flight or being fetched; the last user frees it */
+	struct hmap_node node;  /* fs->blocks */
+	struct list in_inode;   /* inode->blocks */
+	struct list lru;        /* fs->blocks_clean or fs->blocks_dirty; under fs->lock */
+	struct fs_inode *inode; /* NULL: dropped while in flight or being fetched; the last user frees it */
 	uint32_t slot;
-	uint32_t len;		 /* bytes in `bytes`; the rest of the block is zero */
-	struct fs_bytes *bytes;	 /* NULL: nothing yet */
-	bool is_dirty;		 /* under the gate, or with it closed */
-	bool is_in_flight;	 /* part of the batch that is being stored */
+	uint32_t len;           /* bytes in `bytes`; the rest of the block is zero */
+	struct fs_bytes *bytes; /* NULL: nothing yet */
+	bool is_dirty;          /* under the gate, or with it closed */
+	bool is_in_flight;      /* part of the batch that is being stored */
 	/* The base in the store is on its way (is_fetching, under fs->lock) or has come and is not merged yet (base_done).
 	 * Until it is merged, only ranges[] of `bytes` are valid. */
 	bool needs_base, is_fetching;
-	bool is_over;	     /* the stored block holds bytes behind the end of the file: growth must store it anew */
+	bool is_over; /* the stored block holds bytes behind the end of the file: growth must store it anew */
 	int base_err;
 	uint32_t base_limit; /* bytes of the base that are inside the file */
 	unsigned range_count;
@@ -70,12 +70,12 @@ struct fs_dlist {
 	uint32_t count, cap;
 	uint8_t *arena;
 	uint32_t used, size, dead; /* bytes; dead = of removed entries */
-	bool is_dirty, is_new;	   /* is_new: no stored directory points to it yet */
+	bool is_dirty, is_new;     /* is_new: no stored directory points to it yet */
 	bool in_batch;
 };
 
 struct fs_dir {
-	uint64_t keys[FMT_SLOTS]; /* FMT_NO_LIST: none */
+	uint64_t keys[FMT_SLOTS];          /* FMT_NO_LIST: none */
 	struct fs_dlist *lists[FMT_SLOTS]; /* NULL: not in memory */
 };
 
@@ -86,14 +86,14 @@ struct fs_inode {
 	uint64_t ino;
 	unsigned pins; /* under fs->lock */
 	atomic_bool is_loaded;
-	bool in_batch;	/* its record, as of some moment, is being stored */
-	bool is_dirty;	/* the record must be written */
-	bool is_new;	/* no record of it is stored yet */
+	bool in_batch;      /* its record, as of some moment, is being stored */
+	bool is_dirty;      /* the record must be written */
+	bool is_new;        /* no record of it is stored yet */
 	size_t batch_index; /* where the batch that is being made has it */
-	bool is_orphan; /* no names left */
-	bool is_gone;	/* freed: only the memory is left */
-	bool is_dying;	/* out of the table; under fs->lock */
-	bool give_back; /* nothing was ever stored under its number: it may be used again */
+	bool is_orphan;     /* no names left */
+	bool is_gone;       /* freed: only the memory is left */
+	bool is_dying;      /* out of the table; under fs->lock */
+	bool give_back;     /* nothing was ever stored under its number: it may be used again */
 	pthread_mutex_t lock;
 
 	uint32_t mode, dev, uid, gid, links;
@@ -111,7 +111,7 @@ struct fs_inode {
 	uint32_t map_count, map_cap;
 	struct list blocks; /* struct fs_block.in_inode */
 	unsigned block_count;
-	int wb_err; /* error of a write-back, reported once */
+	int wb_err;         /* error of a write-back, reported once */
 	uint64_t next_read; /* where a sequential reader would go on */
 	/* directories */
 	struct fs_dir *dir;
@@ -161,12 +161,12 @@ struct fs_frees {
  * could leave without an owner.
  */
 struct fs_pool {
-	pthread_mutex_t lock;	 /* guards the struct; innermost */
+	pthread_mutex_t lock;    /* guards the struct; innermost */
 	pthread_mutex_t filling; /* held by the one who inserts more; outermost, never inside the gate */
 	struct fs_pool_id {
 		uint64_t id;
 		uint8_t state; /* enum in fs_pool.c */
-	} *v;
+	} * v;
 	size_t head, count, cap;
 	size_t free; /* ids that may be taken */
 	size_t step; /* how many the next filling inserts */
@@ -187,14 +187,14 @@ struct fs {
 	size_t inode_count, dirty_count;
 	size_t block_count, block_bytes, dirty_bytes;
 	pthread_cond_t fetched; /* a base has come */
-	uint64_t fetch_count;	/* bases that have come, so that nobody misses one */
-	size_t fetching;	/* on their way */
+	uint64_t fetch_count;   /* bases that have come, so that nobody misses one */
+	size_t fetching;        /* on their way */
 	struct fs_changes changes;
 	struct list spare_changes; /* so that noting one cannot fail */
 	size_t spare_count;
-	struct fs_frees frees;	     /* of the running batch */
-	struct fs_frees ready;	     /* may be deleted now; the commit thread's own */
-	struct fs_ids orphans;	     /* inodes without a name that are open */
+	struct fs_frees frees; /* of the running batch */
+	struct fs_frees ready; /* may be deleted now; the commit thread's own */
+	struct fs_ids orphans; /* inodes without a name that are open */
 
 	struct fs_pool pool;
 	_Atomic uint64_t meta_seen, data_seen; /* one above the highest id that was ever answered */
@@ -213,8 +213,8 @@ struct fs {
 	pthread_cond_t seq_work, seq_done;
 	uint64_t seq_wanted; /* a batch that begins after this was asked for */
 	uint64_t seq_begun, seq_done_ok;
-	uint64_t seq_tried; /* batches that have ended, well or not */
-	int seq_err;	    /* of the last that ended */
+	uint64_t seq_tried;     /* batches that have ended, well or not */
+	int seq_err;            /* of the last that ended */
 	struct fs_batch *stuck; /* its meta phase must end before another batch begins */
 	uint64_t batch_number, mount_number;
 	uint64_t journal_key;
@@ -299,7 +299,8 @@ int fs_block_want(struct fs *fs, struct fs_inode *i, uint32_t slot, struct fs_bl
  * *waited becomes true and everything seen before may have changed. */
 int fs_block_get(struct fs *fs, struct fs_inode *i, uint32_t slot, struct fs_block **out, bool *waited);
 /* Puts bytes into the block (made if need be). Inside the gate, inode locked. */
-int fs_block_put(struct fs *fs, struct fs_inode *i, uint32_t slot, uint32_t from, const void *data, uint32_t len);
+int fs_block_put(struct fs *fs, struct fs_inode *i, uint32_t slot, uint32_t from, const void *data,
+		 uint32_t len);
 bool fs_block_has_room(const struct fs_block *b, uint32_t from, uint32_t to);
 void fs_block_dirty(struct fs *fs, struct fs_block *b);
 void fs_block_drop(struct fs *fs, struct fs_block *b);
@@ -385,8 +386,8 @@ struct fs_batch_block {
 
 struct fs_batch_inode {
 	struct fs_inode *inode; /* pinned */
-	struct buf rec;		/* the record as of the snapshot; map, size and links are patched */
-	struct fs_net *net;	/* NULL: no name changed */
+	struct buf rec;         /* the record as of the snapshot; map, size and links are patched */
+	struct fs_net *net;     /* NULL: no name changed */
 	uint32_t links, disk_links;
 	uint64_t size;
 	size_t first_list, list_count; /* directories: in fs_batch.lists */
@@ -462,7 +463,7 @@ int fs_redo(struct fs *fs, const struct fmt_header *h, struct fs_redo_result *re
 /* ---- fs_sweep.c ---- */
 /* Deletes live records from these ids on that nothing refers to; puts sizes and link counts of directories right, of all
  * if the tree has to be walked, of `dirs` in any case. */
-int fs_sweep(struct kv *kv, uint64_t from_meta, uint64_t from_data, uint64_t journal_key, const struct fs_ids *dirs,
-	     uint64_t *meta, uint64_t *data);
+int fs_sweep(struct kv *kv, uint64_t from_meta, uint64_t from_data, uint64_t journal_key,
+	     const struct fs_ids *dirs, uint64_t *meta, uint64_t *data);
 
 #endif

@@ -95,7 +95,8 @@ int fs_nets_build(struct fs *fs, struct fs_batch *b)
 	struct hmap_iter it = {0};
 	struct hmap_node *n;
 
-	list_each_safe(&b->changes.list, l) {
+	list_each_safe(&b->changes.list, l)
+	{
 		struct fs_change *c = container_of(l, struct fs_change, link);
 		struct fs_net *net;
 
@@ -144,10 +145,15 @@ static int put(struct buf *out, uint32_t *count, const struct fmt_intent *in)
 	return rc;
 }
 
-static int put_link(struct buf *out, uint32_t *count, const struct fs_net *net, uint32_t all, const struct fs_change *c)
+static int put_link(struct buf *out, uint32_t *count, const struct fs_net *net, uint32_t all,
+		    const struct fs_change *c)
 {
-	struct fmt_intent in = {
-		.kind = FMT_LINK, .ino = net->ino, .links = all, .to_dir = c->dir, .to = c->name, .to_len = c->len};
+	struct fmt_intent in = {.kind = FMT_LINK,
+				.ino = net->ino,
+				.links = all,
+				.to_dir = c->dir,
+				.to = c->name,
+				.to_len = c->len};
 
 	return put(out, count, &in);
 }

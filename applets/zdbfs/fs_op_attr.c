@@ -158,7 +158,8 @@ int fs_op_listxattr(struct fs *fs, uint64_t ino, char *list, size_t size, size_t
 }
 
 /* All attributes but this one, then (value not NULL) this one anew. */
-static int rebuild(const struct fs_inode *i, const char *name, const void *value, size_t size, struct buf *out)
+static int rebuild(const struct fs_inode *i, const char *name, const void *value, size_t size,
+		   struct buf *out)
 {
 	struct fmt_xattr x;
 	size_t off = 0;
@@ -174,7 +175,8 @@ static int rebuild(const struct fs_inode *i, const char *name, const void *value
 	return rc == -E_LIMIT ? -ENOSPC : rc;
 }
 
-static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t size, int flags)
+static int change_xattr(struct fs *fs, uint64_t ino, const char *name, const void *value, size_t size,
+			int flags)
 {
 	struct buf out = BUF_INIT(FMT_XATTR_MAX);
 	struct fmt_xattr x;

@@ -17,7 +17,7 @@
 
 #define COOKIE_DOT    1u
 #define COOKIE_DOTDOT 2u
-#define CHUNK	      128u /* entries taken at once */
+#define CHUNK         128u /* entries taken at once */
 
 struct place {
 	uint64_t cookie;
@@ -60,8 +60,9 @@ static struct place *places_of(const struct fs_dlist *l, unsigned slot, uint32_t
 		struct fmt_entry e = fs_dlist_at(l, i);
 
 		if (!is_dots(&e))
-			p[(*count)++] = (struct place){
-				.cookie = (uint64_t)slot << 56 | name_hash(e.name, e.name_len) << 8, .index = i};
+			p[(*count)++] = (struct place){.cookie = (uint64_t)slot << 56 |
+								 name_hash(e.name, e.name_len) << 8,
+						       .index = i};
 	}
 	qsort(p, *count, sizeof(*p), compare);
 	for (uint32_t i = 0; i < *count; i++) {

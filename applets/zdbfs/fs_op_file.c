@@ -10,8 +10,9 @@
 #include "applets/zdbfs/fs_int.h"
 #include "core/base/mem.h"
 
-#define SIZE_MAX_BYTES ((uint64_t)(FMT_SLOTS_MAX - FS_TRAILER_BASE / 4) * FMT_BLOCK) /* what blocks can cover */
-#define AHEAD_BLOCKS   8u				     /* read in advance for a sequential reader */
+#define SIZE_MAX_BYTES                                                                                       \
+	((uint64_t)(FMT_SLOTS_MAX - FS_TRAILER_BASE / 4) * FMT_BLOCK) /* what blocks can cover */
+#define AHEAD_BLOCKS 8u /* read in advance for a sequential reader */
 
 static int get_file(struct fs *fs, uint64_t ino, struct fs_inode **out)
 {
@@ -242,7 +243,8 @@ static int prepare_range(struct fs *fs, struct fs_inode *i, uint64_t off, size_t
 	return rc;
 }
 
-static int put_range(struct fs *fs, struct fs_inode *i, uint64_t off, const uint8_t *data, size_t len, size_t *done)
+static int put_range(struct fs *fs, struct fs_inode *i, uint64_t off, const uint8_t *data, size_t len,
+		     size_t *done)
 {
 	int rc = cross_boundary(fs, i, off + len);
 
@@ -384,7 +386,8 @@ static int settle_all(struct fs *fs, struct fs_inode *i)
 
 	while (!rc && again) {
 		again = false;
-		list_each(&i->blocks, it) {
+		list_each(&i->blocks, it)
+		{
 			struct fs_block *b = container_of(it, struct fs_block, in_inode);
 
 			if (!b->is_dirty || !b->needs_base)
@@ -449,7 +452,8 @@ static int zero_range(struct fs *fs, struct fs_inode *i, uint64_t off, uint64_t 
 
 int fs_op_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t off, uint64_t len)
 {
-	bool keep = mode & FALLOC_FL_KEEP_SIZE, punch = mode & FALLOC_FL_PUNCH_HOLE, zero = mode & FALLOC_FL_ZERO_RANGE;
+	bool keep = mode & FALLOC_FL_KEEP_SIZE, punch = mode & FALLOC_FL_PUNCH_HOLE,
+	     zero = mode & FALLOC_FL_ZERO_RANGE;
 	struct fs_inode *i;
 	int rc;
 
@@ -481,7 +485,8 @@ int fs_op_fallocate(struct fs *fs, uint64_t ino, int mode, uint64_t off, uint64_
 
 static bool has_data(struct fs *fs, struct fs_inode *i, uint64_t slot)
 {
-	return slot < FMT_SLOTS_MAX && (fs_map_get(i, (uint32_t)slot) || fs_block_find(fs, i, (uint32_t)slot));
+	return slot < FMT_SLOTS_MAX &&
+	       (fs_map_get(i, (uint32_t)slot) || fs_block_find(fs, i, (uint32_t)slot));
 }
 
 int fs_op_lseek(struct fs *fs, uint64_t ino, uint64_t off, int whence, uint64_t *result)
@@ -497,7 +502,8 @@ int fs_op_lseek(struct fs *fs, uint64_t ino, uint64_t off, int whence, uint64_t 
 		rc = -EINVAL;
 	else if (off >= i->size)
 		rc = -ENXIO;
-	while (!rc && slot * FMT_BLOCK < i->size && slot < i->map_count && has_data(fs, i, slot) != (whence == SEEK_DATA))
+	while (!rc && slot * FMT_BLOCK < i->size && slot < i->map_count &&
+	       has_data(fs, i, slot) != (whence == SEEK_DATA))
 		slot++;
 	if (!rc && whence == SEEK_DATA && (slot >= i->map_count || slot * FMT_BLOCK >= i->size))
 		rc = -ENXIO;
@@ -531,7 +537,8 @@ ssize_t fs_op_copy(struct fs *fs, uint64_t from, uint64_t from_off, uint64_t to,
 		}
 		for (size_t p = 0; p < r.count && !rc; p++) {
 			/* zeros are written as such: a hole under the target's old bytes would show them */
-			static uint8_t zeros[FMT_BLOCK]; /* never written; not const, so that it takes no room in the file */
+			static uint8_t zeros
+				[FMT_BLOCK]; /* never written; not const, so that it takes no room in the file */
 			const uint8_t *data = r.pieces[p].data ? r.pieces[p].data : zeros;
 			ssize_t n = fs_op_write(fs, to, to_off + done, data, r.pieces[p].len);
 

@@ -74,7 +74,8 @@ static int resolve(struct fs *fs, struct fs_inode *dir, const char *name, size_t
 		/* gone: it may have been unlinked in between, then the name says something else now */
 	} while (rc == -ENOENT && ino && ino != before);
 	if (rc == -ENOENT && ino) {
-		log_every(1000, LOG_LEVEL_ERR, "cannot use an entry of directory %llu: its inode %llu is missing",
+		log_every(1000, LOG_LEVEL_ERR,
+			  "cannot use an entry of directory %llu: its inode %llu is missing",
 			  (unsigned long long)dir->ino, (unsigned long long)ino);
 		rc = -EIO;
 	}
@@ -126,7 +127,7 @@ int fs_op_lookup(struct fs *fs, uint64_t dir_ino, const char *name, size_t len, 
 		return rc;
 	if (is_dots(name, len))
 		rc = len == 1 || dir_ino == FMT_ROOT_INO ? fs_get(fs, dir_ino, &i)
-		     : dir->parent			 ? fs_get(fs, dir->parent, &i)
+		     : dir->parent                       ? fs_get(fs, dir->parent, &i)
 							 : -ENOENT;
 	else
 		rc = resolve(fs, dir, name, len, &i);
@@ -170,7 +171,7 @@ struct making {
 	const struct fs_caller *who;
 	uint32_t mode, rdev;
 	const char *target; /* symbolic links */
-	bool is_open;	    /* comes with an open descriptor */
+	bool is_open;       /* comes with an open descriptor */
 };
 
 /* A new inode, filled in, known to nobody yet. Outside the gate. */
@@ -278,16 +279,16 @@ out:
 	return rc;
 }
 
-int fs_op_create(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len, uint32_t mode,
-		 struct fs_attr *attr)
+int fs_op_create(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
+		 uint32_t mode, struct fs_attr *attr)
 {
 	struct making m = {.who = who, .mode = S_IFREG | (mode & 07777), .is_open = true};
 
 	return make(fs, dir, name, len, &m, attr);
 }
 
-int fs_op_mknod(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len, uint32_t mode,
-		uint32_t rdev, struct fs_attr *attr)
+int fs_op_mknod(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
+		uint32_t mode, uint32_t rdev, struct fs_attr *attr)
 {
 	struct making m = {.who = who, .mode = mode & (S_IFMT | 07777)};
 
@@ -300,8 +301,8 @@ int fs_op_mknod(struct fs *fs, const struct fs_caller *who, uint64_t dir, const 
 	return make(fs, dir, name, len, &m, attr);
 }
 
-int fs_op_mkdir(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len, uint32_t mode,
-		struct fs_attr *attr)
+int fs_op_mkdir(struct fs *fs, const struct fs_caller *who, uint64_t dir, const char *name, size_t len,
+		uint32_t mode, struct fs_attr *attr)
 {
 	struct making m = {.who = who, .mode = S_IFDIR | (mode & 07777)};
 
@@ -319,7 +320,8 @@ int fs_op_symlink(struct fs *fs, const struct fs_caller *who, uint64_t dir, cons
 	return make(fs, dir, name, len, &m, attr);
 }
 
-int fs_op_tmpfile(struct fs *fs, const struct fs_caller *who, uint64_t dir_ino, uint32_t mode, struct fs_attr *attr)
+int fs_op_tmpfile(struct fs *fs, const struct fs_caller *who, uint64_t dir_ino, uint32_t mode,
+		  struct fs_attr *attr)
 {
 	struct making m = {.who = who, .mode = S_IFREG | (mode & 07777)};
 	struct fs_inode *dir = NULL, *i = NULL;
@@ -346,7 +348,8 @@ int fs_op_tmpfile(struct fs *fs, const struct fs_caller *who, uint64_t dir_ino, 
 	return rc;
 }
 
-int fs_op_link(struct fs *fs, uint64_t ino, uint64_t dir_ino, const char *name, size_t len, struct fs_attr *attr)
+int fs_op_link(struct fs *fs, uint64_t ino, uint64_t dir_ino, const char *name, size_t len,
+	       struct fs_attr *attr)
 {
 	struct fs_inode *v[2] = {NULL, NULL}; /* directory, file */
 	int rc = check_name(name, len);
@@ -608,8 +611,8 @@ static int rename_once(struct fs *fs, struct renaming *r, bool *again)
 	return rc;
 }
 
-int fs_op_rename(struct fs *fs, const struct fs_caller *who, uint64_t from_dir, const char *from, size_t from_len,
-		 uint64_t to_dir, const char *to, size_t to_len, unsigned flags)
+int fs_op_rename(struct fs *fs, const struct fs_caller *who, uint64_t from_dir, const char *from,
+		 size_t from_len, uint64_t to_dir, const char *to, size_t to_len, unsigned flags)
 {
 	struct renaming r = {.from = from, .from_len = from_len, .to = to, .to_len = to_len, .flags = flags};
 	struct making whiteout = {.who = who, .mode = S_IFCHR};

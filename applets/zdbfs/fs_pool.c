@@ -74,7 +74,8 @@ static int insert_some(struct fs *fs, struct kv_req *reqs, struct kv_req **ptrs,
 	int rc;
 
 	for (size_t i = 0; i < n; i++) {
-		reqs[i] = (struct kv_req){.op = KV_SET, .role = KV_META, .key = KV_NEW, .data = placeholder, .len = 1};
+		reqs[i] = (struct kv_req){
+			.op = KV_SET, .role = KV_META, .key = KV_NEW, .data = placeholder, .len = 1};
 		ptrs[i] = &reqs[i];
 	}
 	/* Synced at once: an id that the store forgot could not be given its contents later. */

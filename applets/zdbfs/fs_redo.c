@@ -29,7 +29,7 @@ struct node {
 	struct fmt_inode f; /* borrows from rec */
 	bool is_loaded, is_there, is_dir, lost_list;
 	bool has_links, is_file_intent; /* some intent says its links */
-	uint32_t all, absent;		/* LINK intents: names when all are there, and how many are not */
+	uint32_t all, absent;           /* LINK intents: names when all are there, and how many are not */
 	enum verdict removed, linked;
 	struct fs_dlist *lists[FMT_SLOTS]; /* directories */
 	bool dirty[FMT_SLOTS], rec_dirty;
@@ -139,7 +139,8 @@ static bool holds(struct redo *d, struct node *dir, uint64_t ino)
 		for (uint32_t n = 0; l && n < l->count; n++) {
 			struct fmt_entry e = fs_dlist_at(l, n);
 
-			if (e.ino == ino && !(e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'))))
+			if (e.ino == ino &&
+			    !(e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'))))
 				return true;
 		}
 	}
@@ -182,7 +183,8 @@ static bool is_removed(struct redo *d, uint64_t ino)
 	if (n->removed == UNKNOWN) {
 		n->removed = ASKING;
 		for (size_t k = 0; k < d->count; k++)
-			if (d->intents[k].kind == FMT_LINK && d->intents[k].ino == ino && !is_there(d, &d->intents[k]))
+			if (d->intents[k].kind == FMT_LINK && d->intents[k].ino == ino &&
+			    !is_there(d, &d->intents[k]))
 				n->removed = YES;
 		if (n->removed == ASKING)
 			n->removed = NO;
@@ -231,7 +233,8 @@ static int set_name(struct redo *d, uint64_t dir_ino, const char *name, size_t l
 	return d->rc;
 }
 
-static bool same(uint64_t dir, const char *name, uint16_t len, uint64_t dir2, const char *name2, uint16_t len2)
+static bool same(uint64_t dir, const char *name, uint16_t len, uint64_t dir2, const char *name2,
+		 uint16_t len2)
 {
 	return dir == dir2 && len == len2 && memcmp(name, name2, len) == 0;
 }
@@ -267,9 +270,11 @@ static void redo_move(struct redo *d, const struct fmt_intent *in)
 	if (!from_dir->is_dir)
 		at_from = next; /* removed and deleted since: nothing left to do there */
 	/* no name any more where it came from: an earlier redo did that */
-	if ((at_to != in->old_ino && at_to != in->ino) || (at_from && at_from != in->ino && at_from != next)) {
+	if ((at_to != in->old_ino && at_to != in->ino) ||
+	    (at_from && at_from != in->ino && at_from != next)) {
 		d->r->dropped++;
-		log_warn("a rename that a crash interrupted is left as it is: its names have changed since (inode %llu)",
+		log_warn("a rename that a crash interrupted is left as it is: its names have changed since "
+			 "(inode %llu)",
 			 (unsigned long long)in->ino);
 		return;
 	}
@@ -316,13 +321,16 @@ static bool may_free_dir(struct redo *d, struct node *dir)
 
 		for (uint32_t n = 0; l && n < l->count; n++) {
 			struct fmt_entry e = fs_dlist_at(l, n);
-			bool known = e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'));
+			bool known = e.name[0] == '.' &&
+				     (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.'));
 
 			for (size_t k = 0; !known && k < d->count; k++) {
 				const struct fmt_intent *in = &d->intents[k];
 
-				known = same(dir->ino, e.name, (uint16_t)e.name_len, in->to_dir, in->to, in->to_len) ||
-					same(dir->ino, e.name, (uint16_t)e.name_len, in->from_dir, in->from, in->from_len);
+				known = same(dir->ino, e.name, (uint16_t)e.name_len, in->to_dir, in->to,
+					     in->to_len) ||
+					same(dir->ino, e.name, (uint16_t)e.name_len, in->from_dir, in->from,
+					     in->from_len);
 			}
 			if (!known)
 				return false;
@@ -382,7 +390,8 @@ static void free_node(struct redo *d, struct node *n)
 
 	if (n->is_dir && !may_free_dir(d, n)) {
 		d->r->dropped++;
-		log_warn("directory %llu has no name but is not empty: it is left to fsck", (unsigned long long)n->ino);
+		log_warn("directory %llu has no name but is not empty: it is left to fsck",
+			 (unsigned long long)n->ino);
 		return;
 	}
 	for (unsigned h = 0; n->is_dir && h < FMT_SLOTS; h++) {
@@ -612,7 +621,8 @@ int fs_redo(struct fs *fs, const struct fmt_header *h, struct fs_redo_result *r,
 		from_data = j.next_data;
 	}
 	if (!rc && state)
-		rc = fs_sweep(fs->kv, from_meta, from_data, h->journal_key, &dirs, &r->swept_meta, &r->swept_data);
+		rc = fs_sweep(fs->kv, from_meta, from_data, h->journal_key, &dirs, &r->swept_meta,
+			      &r->swept_data);
 	fs_ids_release(&dirs);
 	mem_free(rec);
 	if (rc)

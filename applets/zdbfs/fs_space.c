@@ -63,7 +63,8 @@ static bool too_much(struct fs *fs)
 	bool yes;
 
 	pthread_mutex_lock(&fs->lock);
-	yes = fs->dirty_bytes > fs->opt.dirty_max || fs->dirty_count > DIRTY_INODES || fs->changes.bytes > CHANGE_BYTES;
+	yes = fs->dirty_bytes > fs->opt.dirty_max || fs->dirty_count > DIRTY_INODES ||
+	      fs->changes.bytes > CHANGE_BYTES;
 	pthread_mutex_unlock(&fs->lock);
 	return yes;
 }
@@ -106,8 +107,9 @@ int fs_op_statfs(struct fs *fs, struct fs_statfs *st)
 		st->total_bytes = data->limit_bytes;
 	st->free_bytes = used < st->total_bytes ? st->total_bytes - used : 0;
 	room = data->free_bytes == UINT64_MAX ? UINT64_MAX
-	       : data->free_bytes > fs->dirty_bytes + RESERVE_DISK ? data->free_bytes - fs->dirty_bytes - RESERVE_DISK
-								   : 0;
+	       : data->free_bytes > fs->dirty_bytes + RESERVE_DISK
+		       ? data->free_bytes - fs->dirty_bytes - RESERVE_DISK
+		       : 0;
 	if (room < st->free_bytes)
 		st->free_bytes = room;
 	st->files = 0xffffffffff; /* as the original shows it */

@@ -142,7 +142,8 @@ static int read_many(struct sweep *s, struct walk *w, const uint64_t *keys, size
 				rc = reqs[k].err == -ENOENT ? -E_CORRUPT : reqs[k].err;
 			if (!rc)
 				rc = are_lists ? take_list(s, w, reqs[k].value, reqs[k].value_len)
-					       : take_child(s, w, keys[at + k], reqs[k].value, reqs[k].value_len);
+					       : take_child(s, w, keys[at + k], reqs[k].value,
+							    reqs[k].value_len);
 			mem_free(reqs[k].value);
 		}
 		at += n;
@@ -235,8 +236,8 @@ static int delete_rest(struct sweep *s, enum kv_role role, uint64_t *deleted)
 	return rc ? rc : kv_sync(s->kv, role);
 }
 
-int fs_sweep(struct kv *kv, uint64_t from_meta, uint64_t from_data, uint64_t journal_key, const struct fs_ids *dirs,
-	     uint64_t *meta, uint64_t *data)
+int fs_sweep(struct kv *kv, uint64_t from_meta, uint64_t from_data, uint64_t journal_key,
+	     const struct fs_ids *dirs, uint64_t *meta, uint64_t *data)
 {
 	struct sweep s = {.kv = kv, .journal_key = journal_key};
 	int rc = find_live(&s, KV_META, from_meta);
@@ -255,7 +256,8 @@ int fs_sweep(struct kv *kv, uint64_t from_meta, uint64_t from_data, uint64_t jou
 		rc = walk_some(&s, dirs);
 	if (rc == -E_CORRUPT) {
 		/* A damaged tree is no reason not to mount, but nothing may be deleted by it. */
-		log_warn("the tree has damage: what a crash left without an owner stays until fsck has repaired it");
+		log_warn("the tree has damage: what a crash left without an owner stays until fsck has "
+			 "repaired it");
 		rc = 0;
 	} else {
 		if (!rc)

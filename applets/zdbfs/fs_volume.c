@@ -95,8 +95,9 @@ static int complete_root(struct fs *fs, struct err_text *err)
 	if (rc == -ENOENT) {
 		rc = insert(fs->kv, KV_META, "X", 1, &key);
 		if (!rc && key != FMT_ROOT_INO)
-			return err_set(err, -ENODATA,
-				       "cannot make the root directory: the meta namespace has had other records");
+			return err_set(
+				err, -ENODATA,
+				"cannot make the root directory: the meta namespace has had other records");
 	}
 	mem_free(value);
 	if (rc)
@@ -109,7 +110,8 @@ static int complete_root(struct fs *fs, struct err_text *err)
 
 /* ------------------------------------------------------------------------------------------------- checking */
 
-static int read_header(struct fs *fs, enum kv_role role, struct fmt_header *h, bool *is_there, struct err_text *err)
+static int read_header(struct fs *fs, enum kv_role role, struct fmt_header *h, bool *is_there,
+		       struct err_text *err)
 {
 	void *value = NULL;
 	size_t len;
@@ -119,12 +121,15 @@ static int read_header(struct fs *fs, enum kv_role role, struct fmt_header *h, b
 	if (rc == -ENOENT)
 		return 0;
 	if (rc)
-		return err_set(err, rc, "cannot read the header of the %s namespace: %s", kv_role_str(role), err_str(rc));
+		return err_set(err, rc, "cannot read the header of the %s namespace: %s", kv_role_str(role),
+			       err_str(rc));
 	rc = fmt_header_decode(h, magics[role], value, len);
 	mem_free(value);
 	if (rc == -E_VERSION)
-		return err_set(err, rc, "cannot use the volume: its %s namespace has format version %u, this program knows 1",
-			       kv_role_str(role), h->version);
+		return err_set(
+			err, rc,
+			"cannot use the volume: its %s namespace has format version %u, this program knows 1",
+			kv_role_str(role), h->version);
 	if (rc)
 		return err_set(err, rc, "not a zdbfs volume: the %s namespace begins with something else",
 			       kv_role_str(role));
@@ -137,10 +142,12 @@ static int check_namespace(struct fs *fs, enum kv_role role, struct err_text *er
 	int rc = kv_info(fs->kv, role, info);
 
 	if (rc)
-		return err_set(err, rc, "cannot ask about the %s namespace: %s", kv_role_str(role), err_str(rc));
+		return err_set(err, rc, "cannot ask about the %s namespace: %s", kv_role_str(role),
+			       err_str(rc));
 	if (!info->is_sequential)
 		return err_set(err, -E_CORRUPT,
-			       "not a zdbfs volume: the %s namespace is in user-key mode, zdbfs needs sequential mode",
+			       "not a zdbfs volume: the %s namespace is in user-key mode, zdbfs needs "
+			       "sequential mode",
 			       kv_role_str(role));
 	if (role != KV_TEMP && info->is_read_only)
 		fs->is_read_only = true;
@@ -170,13 +177,15 @@ static int check_creation(struct fs *fs, bool meta, bool data, struct err_text *
 		return err_set(err, -EROFS, "cannot make a volume: the namespace is read-only");
 	if (!meta && (fs->info[KV_META].entries || data || fs->info[KV_DATA].entries))
 		return err_set(err, -ENODATA,
-			       "cannot use half a volume: meta holds %llu records without a header, data %llu; check the "
+			       "cannot use half a volume: meta holds %llu records without a header, data "
+			       "%llu; check the "
 			       "address and the namespaces, or empty both for a new volume",
 			       (unsigned long long)fs->info[KV_META].entries,
 			       (unsigned long long)fs->info[KV_DATA].entries);
 	if (meta && !data && (fs->info[KV_DATA].entries || !tree_is_empty(fs)))
 		return err_set(err, -ENODATA,
-			       "cannot use half a volume: the directory tree has entries, but the data namespace is empty");
+			       "cannot use half a volume: the directory tree has entries, but the data "
+			       "namespace is empty");
 	if (!fs->opt.may_create)
 		return err_set(err, -ENODATA, "there is no volume in these namespaces");
 	return 0;
@@ -218,15 +227,18 @@ static int open_headers(struct fs *fs, struct fmt_header *meta, struct err_text 
 	if (!has_meta) {
 		rc = make_header(fs, KV_META, fs->opt.size_bytes);
 		if (rc)
-			return err_set(err, rc, "cannot make the header of the meta namespace: %s", err_str(rc));
-		*meta = (struct fmt_header){.magic = "ZDBFSM", .version = 1, .size_bytes = fs->opt.size_bytes};
+			return err_set(err, rc, "cannot make the header of the meta namespace: %s",
+				       err_str(rc));
+		*meta = (struct fmt_header){
+			.magic = "ZDBFSM", .version = 1, .size_bytes = fs->opt.size_bytes};
 	}
 	if (!fs->is_read_only)
 		rc = complete_root(fs, err);
 	if (!rc && !has_data) {
 		rc = make_header(fs, KV_DATA, meta->size_bytes);
 		if (rc)
-			return err_set(err, rc, "cannot make the header of the data namespace: %s", err_str(rc));
+			return err_set(err, rc, "cannot make the header of the data namespace: %s",
+				       err_str(rc));
 	}
 	if (!rc)
 		rc = open_temp(fs, meta->size_bytes, err);
@@ -350,7 +362,8 @@ static int repair(struct fs *fs, const struct fmt_header *h, struct err_text *er
 
 	if (fs->is_read_only) {
 		if (state)
-			log_warn("the volume was not cleanly left, and cannot be repaired read-only: link counts may be off");
+			log_warn("the volume was not cleanly left, and cannot be repaired read-only: link "
+				 "counts may be off");
 		return 0;
 	}
 	rc = fs_redo(fs, h, &r, err);
@@ -361,7 +374,8 @@ static int repair(struct fs *fs, const struct fmt_header *h, struct err_text *er
 	log_info("the volume was not cleanly left: repaired moves=%llu dropped=%llu links=%llu unnamed=%llu "
 		 "leaked_records=%llu leaked_blocks=%llu",
 		 (unsigned long long)r.intents, (unsigned long long)r.dropped, (unsigned long long)r.links,
-		 (unsigned long long)r.orphans, (unsigned long long)r.swept_meta, (unsigned long long)r.swept_data);
+		 (unsigned long long)r.orphans, (unsigned long long)r.swept_meta,
+		 (unsigned long long)r.swept_data);
 	return 0;
 }
 
@@ -409,10 +423,12 @@ int fs_open(struct fs **out, struct kv *kv, const struct fs_options *opt, struct
 	init_locks(fs);
 	if (!(kv->can & KV_CAN_SYNC)) {
 		if (opt->strict_sync) {
-			rc = err_set(err, -ENOTSUP, "the store cannot SYNC: fsync could not be kept over a power cut");
+			rc = err_set(err, -ENOTSUP,
+				     "the store cannot SYNC: fsync could not be kept over a power cut");
 			goto fail;
 		}
-		log_warn("the store cannot SYNC: fsync survives a crash of programs only, not of the machine");
+		log_warn(
+			"the store cannot SYNC: fsync survives a crash of programs only, not of the machine");
 	}
 	rc = open_volume(fs, err);
 	if (!rc && !fs->is_read_only && !opt->no_thread) {

@@ -174,7 +174,8 @@ static void check_blocks(struct fsck *f, uint64_t ino, const struct fmt_inode *i
 			if (!id)
 				continue;
 			if (note(f, &f->data, id, &is_new) && !is_new)
-				say(f, "inode %llu: block %u belongs to another place too", (unsigned long long)ino, id);
+				say(f, "inode %llu: block %u belongs to another place too",
+				    (unsigned long long)ino, id);
 			reqs[n] = (struct kv_req){
 				.op = f->opt->read_blocks ? KV_GET : KV_EXISTS, .role = KV_DATA, .key = id};
 			ptrs[n] = &reqs[n];
@@ -213,21 +214,22 @@ static void check_child(struct fsck *f, uint64_t dir, const struct fmt_entry *e,
 	s->names++;
 	if (!is_new) {
 		if (s->is_dir)
-			say(f, "directory %llu: '%s' leads to directory %llu, which has another name", (unsigned long long)dir,
-			    e->name, ino);
+			say(f, "directory %llu: '%s' leads to directory %llu, which has another name",
+			    (unsigned long long)dir, e->name, ino);
 		else if (!s->is_inode)
-			say(f, "directory %llu: '%s' leads to record %llu, which is no inode", (unsigned long long)dir, e->name,
-			    ino);
+			say(f, "directory %llu: '%s' leads to record %llu, which is no inode",
+			    (unsigned long long)dir, e->name, ino);
 		return;
 	}
 	rc = kv_get(f->kv, KV_META, e->ino, &rec, &len);
 	if (rc == -ENOENT) {
-		say(f, "directory %llu: '%s' leads to inode %llu, which does not exist", (unsigned long long)dir, e->name, ino);
+		say(f, "directory %llu: '%s' leads to inode %llu, which does not exist",
+		    (unsigned long long)dir, e->name, ino);
 	} else if (rc) {
 		f->rc = rc;
 	} else if (fmt_inode_decode(&in, rec, len)) {
-		say(f, "directory %llu: '%s' leads to inode %llu, whose record is damaged", (unsigned long long)dir, e->name,
-		    ino);
+		say(f, "directory %llu: '%s' leads to inode %llu, whose record is damaged",
+		    (unsigned long long)dir, e->name, ino);
 	} else {
 		s->is_inode = true;
 		s->is_dir = S_ISDIR(in.mode);
@@ -249,8 +251,8 @@ static void check_child(struct fsck *f, uint64_t dir, const struct fmt_entry *e,
 	mem_free(rec);
 }
 
-static void check_entries(struct fsck *f, uint64_t dir, unsigned slot, const uint8_t *p, size_t left, uint32_t count,
-			  struct dir_sums *sums)
+static void check_entries(struct fsck *f, uint64_t dir, unsigned slot, const uint8_t *p, size_t left,
+			  uint32_t count, struct dir_sums *sums)
 {
 	struct fmt_entry before = {0};
 
@@ -258,15 +260,18 @@ static void check_entries(struct fsck *f, uint64_t dir, unsigned slot, const uin
 		struct fmt_entry e;
 
 		if (fmt_entry_decode(&e, p, left)) {
-			say(f, "directory %llu: list %u ends within its entry %u", (unsigned long long)dir, slot, n);
+			say(f, "directory %llu: list %u ends within its entry %u", (unsigned long long)dir,
+			    slot, n);
 			return;
 		}
 		if (e.name_len > FMT_NAME_MAX || memchr(e.name, '/', e.name_len))
-			say(f, "directory %llu: list %u has a name that cannot be one", (unsigned long long)dir, slot);
+			say(f, "directory %llu: list %u has a name that cannot be one",
+			    (unsigned long long)dir, slot);
 		if (fmt_hash(e.name, e.name_len) != slot)
 			say(f, "directory %llu: '%s' is in list %u", (unsigned long long)dir, e.name, slot);
 		if (before.name && fmt_name_compare(before.name, before.name_len, e.name, e.name_len) >= 0)
-			say(f, "directory %llu: list %u is not sorted at '%s'", (unsigned long long)dir, slot, e.name);
+			say(f, "directory %llu: list %u is not sorted at '%s'", (unsigned long long)dir, slot,
+			    e.name);
 		before = e;
 		if (!(e.name[0] == '.' && (e.name_len == 1 || (e.name_len == 2 && e.name[1] == '.')))) {
 			sums->size += e.size;
@@ -295,11 +300,13 @@ static void check_list(struct fsck *f, uint64_t dir, unsigned slot, uint64_t key
 	}
 	rc = kv_get(f->kv, KV_META, key, &rec, &len);
 	if (rc == -ENOENT)
-		say(f, "directory %llu: list %llu is missing", (unsigned long long)dir, (unsigned long long)key);
+		say(f, "directory %llu: list %llu is missing", (unsigned long long)dir,
+		    (unsigned long long)key);
 	else if (rc)
 		f->rc = rc;
 	else if (fmt_list_decode(rec, len, &count, &entries, &entries_len))
-		say(f, "directory %llu: list %llu is damaged", (unsigned long long)dir, (unsigned long long)key);
+		say(f, "directory %llu: list %llu is damaged", (unsigned long long)dir,
+		    (unsigned long long)key);
 	else if (len >= FMT_LIST_HEAD)
 		check_entries(f, dir, slot, entries, entries_len, count, sums);
 	mem_free(rec);
@@ -326,11 +333,12 @@ static void check_dir(struct fsck *f, uint64_t ino)
 				check_list(f, ino, h, key, &sums);
 		}
 		if (!f->rc && in.size != sums.size)
-			say(f, "directory %llu: its size is %llu, its names take %llu", (unsigned long long)ino,
-			    (unsigned long long)in.size, (unsigned long long)sums.size);
+			say(f, "directory %llu: its size is %llu, its names take %llu",
+			    (unsigned long long)ino, (unsigned long long)in.size,
+			    (unsigned long long)sums.size);
 		if (!f->rc && in.links != 0 && in.links != FMT_LINKS_UNKNOWN && in.links != 2 + sums.subdirs)
-			say(f, "directory %llu: it has %u links and %u directories", (unsigned long long)ino, in.links,
-			    sums.subdirs);
+			say(f, "directory %llu: it has %u links and %u directories", (unsigned long long)ino,
+			    in.links, sums.subdirs);
 	}
 	mem_free(rec);
 }
@@ -344,7 +352,8 @@ static void check_links(struct fsck *f)
 		const struct seen *s = container_of(n, struct seen, node);
 
 		if (s->is_inode && !s->is_dir && s->names != s->links)
-			say(f, "inode %llu: it has %u links and %u names", (unsigned long long)s->key, s->links, s->names);
+			say(f, "inode %llu: it has %u links and %u names", (unsigned long long)s->key,
+			    s->links, s->names);
 	}
 }
 
@@ -359,7 +368,8 @@ static uint64_t find_leaks(struct fsck *f, enum kv_role role, struct hmap *map, 
 		size_t n = 0;
 
 		for (; at < next && n < WINDOW; at++) {
-			if (find(map, at) || (role == KV_META && (at == f->journal_key || at == FMT_ROOT_INO)))
+			if (find(map, at) ||
+			    (role == KV_META && (at == f->journal_key || at == FMT_ROOT_INO)))
 				continue;
 			reqs[n] = (struct kv_req){.op = KV_EXISTS, .role = role, .key = at};
 			ptrs[n] = &reqs[n];

@@ -35,15 +35,15 @@
 enum kv_role { KV_META, KV_DATA, KV_TEMP, KV_ROLES };
 
 enum kv_op {
-	KV_GET,	   /* value and value_len: mem_free() it */
+	KV_GET,    /* value and value_len: mem_free() it */
 	KV_EXISTS, /* err 0 or -ENOENT; moves no value */
-	KV_SET,	   /* key KV_NEW inserts and leaves the new key in `key`; any other key is an update in place */
-	KV_DEL,	   /* an absent key is -ENOENT */
-	KV_SYNC,   /* everything of this role that was submitted before is durable */
-	KV_FLUSH,  /* removes everything of the role (temp only) */
+	KV_SET,  /* key KV_NEW inserts and leaves the new key in `key`; any other key is an update in place */
+	KV_DEL,  /* an absent key is -ENOENT */
+	KV_SYNC, /* everything of this role that was submitted before is durable */
+	KV_FLUSH, /* removes everything of the role (temp only) */
 };
 
-#define KV_NEW	     UINT64_MAX
+#define KV_NEW       UINT64_MAX
 #define KV_VALUE_MAX (8u << 20) /* a store cuts the connection beyond */
 
 struct kv_req {

@@ -24,8 +24,8 @@
 #include "core/net/resp.h"
 
 #define RETRY_LOCKED_MS 100
-#define STUCK_MS	100 /* a reader whose oldest request waits longer takes no more */
-#define IN_MAX		((size_t)KV_VALUE_MAX + (1u << 20))
+#define STUCK_MS        100 /* a reader whose oldest request waits longer takes no more */
+#define IN_MAX          ((size_t)KV_VALUE_MAX + (1u << 20))
 
 /* One command on the wire and the requests that its answer is for (more than one: a BATCH). */
 struct command {
@@ -66,7 +66,8 @@ static void requeue(struct conn *c, struct list *cmds)
 		mem_free(cmd);
 	}
 	pthread_mutex_lock(&c->r->lock);
-	list_each(&back, it) {
+	list_each(&back, it)
+	{
 		container_of(it, struct kv_req, link)->tries++;
 		c->queue->count++;
 	}
@@ -131,7 +132,8 @@ static void connect_now(struct conn *c)
 		c->client = NULL;
 		c->failures++;
 		c->retry_ms = clock_mono_ms() + (c->failures < 5 ? 50u << c->failures : 1000);
-		log_every(5000, LOG_LEVEL_WARN, "cannot reach the %s namespace: %s: trying again", kv_role_str(c->role), why);
+		log_every(5000, LOG_LEVEL_WARN, "cannot reach the %s namespace: %s: trying again",
+			  kv_role_str(c->role), why);
 		return;
 	}
 	if (c->is_writer)
@@ -218,12 +220,12 @@ static int encode_batch(struct buf *b, const struct command *cmd)
 	size_t args = 1;
 	int rc;
 
-	list_each(&cmd->reqs, it)
-		args += container_of(it, struct kv_req, link)->op == KV_SET ? 3 : 2;
+	list_each(&cmd->reqs, it) args += container_of(it, struct kv_req, link)->op == KV_SET ? 3 : 2;
 	rc = buf_append_fmt(b, "*%zu\r\n", args);
 	if (!rc)
 		rc = put_word(b, "BATCH");
-	list_each(&cmd->reqs, it) {
+	list_each(&cmd->reqs, it)
+	{
 		const struct kv_req *req = container_of(it, struct kv_req, link);
 
 		if (!rc)
@@ -251,7 +253,8 @@ static struct command *take(struct conn *c)
 		struct kv_req *req = container_of(l, struct kv_req, link);
 		bool joins = can_batch && is_batchable(req);
 
-		if (cmd && (!cmd->is_batch || !joins || cmd->count == BATCH_ITEMS || bytes + req->len > BATCH_BYTES))
+		if (cmd &&
+		    (!cmd->is_batch || !joins || cmd->count == BATCH_ITEMS || bytes + req->len > BATCH_BYTES))
 			break;
 		if (!cmd) {
 			cmd = mem_calloc(1, sizeof(*cmd));
@@ -302,9 +305,10 @@ static bool fill(struct conn *c)
 			break;
 		/* a batch waits until everything before it is answered, so that it may be sent again alone */
 		list_add_tail(&c->sent, &cmd->link);
-		rc = cmd->is_batch ? encode_batch(&c->out, cmd)
-				   : encode_one(&c->out, container_of(list_first(&cmd->reqs), struct kv_req, link),
-						c->r->kv.can & KV_CAN_SYNC);
+		rc = cmd->is_batch
+			     ? encode_batch(&c->out, cmd)
+			     : encode_one(&c->out, container_of(list_first(&cmd->reqs), struct kv_req, link),
+					  c->r->kv.can & KV_CAN_SYNC);
 		if (rc) {
 			disconnect(c, "out of memory");
 			c->retry_ms = clock_mono_ms() + 100;
@@ -349,7 +353,8 @@ static int error_of(const char *text, size_t len)
 	};
 
 	for (size_t n = 0; n < sizeof(known) / sizeof(*known); n++)
-		if (len >= strlen(known[n].begin) && memcmp(text, known[n].begin, strlen(known[n].begin)) == 0)
+		if (len >= strlen(known[n].begin) &&
+		    memcmp(text, known[n].begin, strlen(known[n].begin)) == 0)
 			return known[n].err;
 	log_every(1000, LOG_LEVEL_ERR, "the store refused a request: %.*s", (int)len, text);
 	return -EIO;
@@ -420,7 +425,8 @@ static bool answer(struct conn *c, const struct resp_reply *p)
 		}
 		v++;
 	}
-	list_each(&cmd->reqs, it) {
+	list_each(&cmd->reqs, it)
+	{
 		struct kv_req *req = container_of(it, struct kv_req, link);
 
 		req->err = answer_of(req, v, c->in.data);
@@ -492,7 +498,8 @@ static void expire(struct conn *c, uint64_t now, bool all)
 
 	list_init(&over);
 	pthread_mutex_lock(&c->r->lock);
-	list_each_safe(&c->queue->reqs, it) {
+	list_each_safe(&c->queue->reqs, it)
+	{
 		struct kv_req *req = container_of(it, struct kv_req, link);
 
 		if (all || req->deadline_ms <= now) {

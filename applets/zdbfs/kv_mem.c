@@ -87,7 +87,8 @@ static int note_event(struct kv_mem *m)
 	return 0;
 }
 
-static int note_change(struct kv_mem *m, struct role_state *r, uint64_t key, bool is_del, const void *data, size_t len)
+static int note_change(struct kv_mem *m, struct role_state *r, uint64_t key, bool is_del, const void *data,
+		       size_t len)
 {
 	struct change *c;
 

@@ -172,7 +172,8 @@ static int connect_error(struct err_text *err, int rc, enum kv_role role, const 
 }
 
 /* A command of the administrator that must succeed. */
-static int admin(struct client *c, struct err_text *err, const char *a, const char *b, const char *d, const char *e)
+static int admin(struct client *c, struct err_text *err, const char *a, const char *b, const char *d,
+		 const char *e)
 {
 	redisReply *reply = NULL;
 	int rc = client_words(c, &reply, a, b, d, e, NULL);
@@ -197,12 +198,16 @@ static int make_namespace(struct client *c, const char *ns, struct err_text *err
 			rc = client_nsinfo(c, ns, &info);
 	}
 	if (rc)
-		return err && err->text[0] ? rc : err_set(err, rc, "cannot ask about namespace %s: %s", ns, client_error(c));
+		return err && err->text[0]
+			       ? rc
+			       : err_set(err, rc, "cannot ask about namespace %s: %s", ns, client_error(c));
 	if (info.sequential)
 		return 0;
 	if (info.entries)
-		return err_set(err, -E_CORRUPT, "cannot use namespace %s: it has records in user-key mode, zdbfs needs an empty one",
-			       ns);
+		return err_set(
+			err, -E_CORRUPT,
+			"cannot use namespace %s: it has records in user-key mode, zdbfs needs an empty one",
+			ns);
 	return admin(c, err, "NSSET", ns, "mode", "seq");
 }
 
@@ -230,7 +235,8 @@ static int check_server(struct kv_remote *r, struct client *c, enum kv_role role
 	if (rc)
 		return connect_error(err, rc, role, client_error(c));
 	if (reply->type != REDIS_REPLY_STRING || !strstr(reply->str, "sequential_key_size: 8"))
-		rc = err_set(err, -EPROTO, "cannot use %s: it is not a 0-db of version 2 with 8-byte sequential keys",
+		rc = err_set(err, -EPROTO,
+			     "cannot use %s: it is not a 0-db of version 2 with 8-byte sequential keys",
 			     client_name(c));
 	freeReplyObject(reply);
 	if (!rc)
@@ -293,7 +299,8 @@ static int start_connections(struct kv_remote *r, struct err_text *err)
 
 		rc = conn_start(&r->writers[role], r, (enum kv_role)role, true);
 		for (; !rc && r->reader_count[role] < readers; r->reader_count[role]++)
-			rc = conn_start(&r->readers[role][r->reader_count[role]], r, (enum kv_role)role, false);
+			rc = conn_start(&r->readers[role][r->reader_count[role]], r, (enum kv_role)role,
+					false);
 	}
 	return rc ? err_set(err, rc, "cannot start a thread: %s", err_str(rc)) : 0;
 }
@@ -310,7 +317,8 @@ int kv_remote_new(struct kv **out, const struct kv_remote_options *opt, struct e
 	r->kv.ops = &remote_ops;
 	r->kv.can = KV_CAN_SYNC | KV_CAN_BATCH;
 	r->opt = *opt;
-	(void)str_copy(r->temp_password, sizeof(r->temp_password), opt->temp_password ? opt->temp_password : "hello");
+	(void)str_copy(r->temp_password, sizeof(r->temp_password),
+		       opt->temp_password ? opt->temp_password : "hello");
 	if (!r->opt.timeout_ms)
 		r->opt.timeout_ms = 90000;
 	pthread_mutex_init(&r->lock, NULL);

@@ -15,9 +15,9 @@
 
 struct kv_remote_options {
 	struct client_addr addr[KV_ROLES]; /* with namespace, and password if there is one */
-	const char *temp_password;	   /* autons gives it to the temp namespace */
-	uint64_t timeout_ms;		   /* 0 = 90 s: longer than a server waits for a missing segment */
-	bool make_namespaces;		   /* autons */
+	const char *temp_password;         /* autons gives it to the temp namespace */
+	uint64_t timeout_ms;               /* 0 = 90 s: longer than a server waits for a missing segment */
+	bool make_namespaces;              /* autons */
 };
 
 /*

@@ -9,7 +9,7 @@
 #include "applets/zdbfs/kv_remote.h"
 #include "core/base/buf.h"
 
-#define CONN_READERS 3u	  /* connections for reads of meta and of data */
+#define CONN_READERS 3u   /* connections for reads of meta and of data */
 #define CONN_WINDOW  64u  /* requests of one connection that wait for their answers */
 #define BATCH_ITEMS  320u /* SET and DEL of one BATCH: its arguments stay below 1,024 */
 #define BATCH_BYTES  (4u << 20)
@@ -36,10 +36,10 @@ struct conn {
 	/* the thread's own */
 	struct client *client; /* NULL: not connected */
 	int fd;
-	struct list sent;   /* in the order of their answers */
+	struct list sent; /* in the order of their answers */
 	struct buf out, in;
 	bool has_been_connected;
-	uint64_t retry_ms;  /* not to be tried before: connecting, or a locked namespace */
+	uint64_t retry_ms; /* not to be tried before: connecting, or a locked namespace */
 	unsigned failures;
 };
 

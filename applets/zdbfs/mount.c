@@ -23,7 +23,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 
-#define WORKERS	    12
+#define WORKERS     12
 #define WAKE_SIGNAL SIGUSR2
 
 struct worker {
@@ -132,10 +132,44 @@ static int sync_pages(const struct mount *m)
 	return rc;
 }
 
+/*
+ * Newer kernels begin to write a FUSE mount's pages in syncfs but do not wait for them. What it began comes to us without
+ * a pause, so it is over when nothing has come for a while. Programs that go on writing are not waited for beyond the
+ * bound: what they had written before is long through by then.
+ */
+#define QUIET_MS       50
+#define QUIET_BOUND_MS 5000
+
+static void wait_for_pages(struct mount *m)
+{
+	uint64_t start = clock_mono_ms(), now = start;
+
+	do {
+		uint64_t last = m->last_write_ms > start ? m->last_write_ms : start;
+
+		if (!m->writing && now - last >= QUIET_MS)
+			return;
+		(void)poll(NULL, 0, 10);
+		now = clock_mono_ms();
+	} while (now - start < QUIET_BOUND_MS);
+}
+
+int mount_sync(struct mount *m)
+{
+	int rc = 0;
+
+	if (!m->opt.is_read_only && !m->opt.no_writeback) {
+		rc = sync_pages(m);
+		wait_for_pages(m);
+	}
+	return rc ? rc : fs_flush(m->fs);
+}
+
 /* Waits on m->cond until `deadline`, m->lock held. */
 static void wait_until(struct mount *m, uint64_t deadline_ms)
 {
-	struct timespec t = {.tv_sec = (time_t)(deadline_ms / 1000), .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
+	struct timespec t = {.tv_sec = (time_t)(deadline_ms / 1000),
+			     .tv_nsec = (long)(deadline_ms % 1000) * 1000000};
 
 	(void)pthread_cond_timedwait(&m->cond, &m->lock, &t);
 }
@@ -153,8 +187,7 @@ static void *sync_now_and_then(void *arg)
 		if (m->sync_stop)
 			break;
 		pthread_mutex_unlock(&m->lock);
-		if (sync_pages(m) == 0)
-			(void)fs_flush(m->fs); /* what failed is logged, kept, and told to whoever asks */
+		(void)mount_sync(m); /* what failed is logged, kept, and told to whoever asks */
 		pthread_mutex_lock(&m->lock);
 	}
 	pthread_mutex_unlock(&m->lock);
@@ -183,7 +216,7 @@ static void *final_sync(void *arg)
 {
 	struct mount *m = arg;
 
-	(void)sync_pages(m); /* an error is one of the files', and was told to their writers */
+	(void)mount_sync(m); /* an error is one of the files', and was told to their writers */
 	pthread_mutex_lock(&m->lock);
 	m->synced = true; /* here: the last sync is done */
 	pthread_cond_broadcast(&m->cond);
@@ -220,7 +253,8 @@ static bool wait_end(uint64_t ms)
 
 static void unmount(struct mount *m, uint64_t deadline_ms)
 {
-	uint64_t start = clock_mono_ms(), patience = start + (deadline_ms > start ? (deadline_ms - start) / 2 : 0);
+	uint64_t start = clock_mono_ms(),
+		 patience = start + (deadline_ms > start ? (deadline_ms - start) / 2 : 0);
 
 	while (!all_ended()) {
 		if (umount2(m->opt.mountpoint, UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT)
@@ -292,9 +326,9 @@ static void show_counters(struct mount *m)
 
 	fs_stats_get(m->fs, &s);
 	printf("cache: hits %llu misses %llu batches %llu inodes %llu blocks %llu bytes %llu dirty %llu\n",
-	       (unsigned long long)s.cache_hit, (unsigned long long)s.cache_miss, (unsigned long long)s.batches,
-	       (unsigned long long)s.inodes, (unsigned long long)s.blocks, (unsigned long long)s.block_bytes,
-	       (unsigned long long)s.dirty_bytes);
+	       (unsigned long long)s.cache_hit, (unsigned long long)s.cache_miss,
+	       (unsigned long long)s.batches, (unsigned long long)s.inodes, (unsigned long long)s.blocks,
+	       (unsigned long long)s.block_bytes, (unsigned long long)s.dirty_bytes);
 	(void)fflush(stdout);
 }
 
@@ -302,14 +336,16 @@ static void show_counters(struct mount *m)
 static void wait_for_stop(struct mount *m, int signal_fd)
 {
 	for (;;) {
-		struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN}, {.fd = m->stop_pipe[0], .events = POLLIN}};
+		struct pollfd fds[2] = {{.fd = signal_fd, .events = POLLIN},
+					{.fd = m->stop_pipe[0], .events = POLLIN}};
 		struct signalfd_siginfo info;
 
 		if (poll(fds, 2, -1) < 0 && errno != EINTR)
 			return;
 		if (fds[1].revents)
 			return;
-		if (!(fds[0].revents & POLLIN) || read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
+		if (!(fds[0].revents & POLLIN) ||
+		    read(signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
 			continue;
 		if (info.ssi_signo != SIGUSR1)
 			return;

@@ -40,7 +40,7 @@ enum fuse_count {
 
 struct mount_options {
 	const char *mountpoint; /* absolute */
-	const char *ctl_path;	/* NULL: none */
+	const char *ctl_path;   /* NULL: none */
 	const char *log_path;
 	uint64_t stop_ms; /* how long a stop waits for whoever holds the mount */
 	uint64_t interval_ms;
@@ -61,8 +61,9 @@ struct mount {
 	struct fuse_session *session;
 	bool is_mounted;
 	atomic_bool is_closing; /* no new opens */
-	atomic_uint open_writers;
 
+	atomic_uint writing; /* WRITE requests being served */
+	_Atomic uint64_t last_write_ms;
 	_Atomic uint64_t requests, counts[COUNT_KINDS], read_bytes, write_bytes, errors;
 
 	void (*on_ready)(struct mount *m); /* NULL, or called once everything serves */
@@ -88,6 +89,12 @@ extern const struct fuse_lowlevel_ops mount_fuse_ops;
 int mount_run(struct mount *m, int signal_fd, int argc, char **argv);
 /* Blocks the signals that stop a mount and returns a descriptor to read them from; before the first thread. */
 int mount_signals(void);
+
+/*
+ * Everything written to the mount before the call is stored and durable, also what only the kernel had. 0 or negative
+ * errno. Waits for requests of the kernel: never from a thread that serves them.
+ */
+int mount_sync(struct mount *m);
 
 /* ---- guard.c ---- */
 /*

@@ -98,11 +98,13 @@ int mount_check_point(const char *mountpoint, char *absolute, size_t size)
 		return EXIT_FAILED;
 	}
 	if (access("/dev/fuse", R_OK | W_OK) != 0) {
-		log_err("cannot mount on %s: /dev/fuse: %s (is the module fuse loaded?)", mountpoint, strerror(errno));
+		log_err("cannot mount on %s: /dev/fuse: %s (is the module fuse loaded?)", mountpoint,
+			strerror(errno));
 		return EXIT_FAILED;
 	}
 	if (is_dead(absolute) && !remove_dead(absolute)) {
-		log_err("cannot mount on %s: a dead mount is on it, and it is not ours: umount -l %s", mountpoint, absolute);
+		log_err("cannot mount on %s: a dead mount is on it, and it is not ours: umount -l %s",
+			mountpoint, absolute);
 		return EXIT_FAILED;
 	}
 	if (stat(absolute, &st) != 0) {
@@ -179,7 +181,8 @@ unsigned mount_show_holders(const char *mountpoint)
 		long pid = strtol(e->d_name, &end, 10);
 		FILE *f;
 
-		if (*end || pid <= 0 || pid == (long)getpid() || !process_holds(pid, mountpoint, target, sizeof(target)))
+		if (*end || pid <= 0 || pid == (long)getpid() ||
+		    !process_holds(pid, mountpoint, target, sizeof(target)))
 			continue;
 		(void)snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
 		f = fopen(path, "re");

@@ -37,7 +37,7 @@ static void flush_run(struct worker_job *job)
 {
 	struct flush *f = job->ctx;
 
-	f->rc = fs_flush(f->m->fs);
+	f->rc = mount_sync(f->m);
 }
 
 static void flush_done(struct worker_job *job)
@@ -81,7 +81,7 @@ static void cmd_status(struct ctl_request *req, void *ctx)
 	struct mount_ctl *c = ctx;
 	struct mount *m = c->m;
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
-	yyjson_mut_val *o = yyjson_mut_obj(doc), *ids;
+	yyjson_mut_val *o = yyjson_mut_obj(doc);
 	struct fs_statfs space;
 	struct fs_stats s;
 
@@ -90,7 +90,8 @@ static void cmd_status(struct ctl_request *req, void *ctx)
 	yyjson_mut_doc_set_root(doc, o);
 	(void)yyjson_mut_obj_add_str(doc, o, "mountpoint", m->opt.mountpoint);
 	(void)yyjson_mut_obj_add_bool(doc, o, "read_only", s.is_read_only);
-	(void)yyjson_mut_obj_add_str(doc, o, "fsync_survives", s.can_sync ? "power cut" : "process crash only");
+	(void)yyjson_mut_obj_add_str(doc, o, "fsync_survives",
+				     s.can_sync ? "power cut" : "process crash only");
 	add(doc, o, "dirty_bytes", s.dirty_bytes);
 	add(doc, o, "dirty_max_bytes", s.dirty_max);
 	add(doc, o, "dirty_inodes", s.inodes_dirty);
@@ -105,10 +106,9 @@ static void cmd_status(struct ctl_request *req, void *ctx)
 		add(doc, o, "last_sync_age_ms", clock_mono_ms() - s.last_sync_ms);
 	add(doc, o, "total_bytes", space.total_bytes);
 	add(doc, o, "free_bytes", space.free_bytes);
-	ids = yyjson_mut_obj_add_obj(doc, o, "ids");
-	add(doc, ids, "data_spent", s.next_data);
-	add(doc, ids, "data_left", s.next_data < BUDGET ? BUDGET - s.next_data : 0);
-	add(doc, ids, "meta_spent", s.next_meta);
+	add(doc, o, "ids_spent", s.next_data);
+	add(doc, o, "ids_left", s.next_data < BUDGET ? BUDGET - s.next_data : 0);
+	add(doc, o, "records_spent", s.next_meta);
 	if (m->remote)
 		add(doc, o, "reconnects", kv_remote_reconnects(m->kv));
 	(void)yyjson_mut_obj_add_str(doc, o, "last_error", s.last_error ? err_str(s.last_error) : "");

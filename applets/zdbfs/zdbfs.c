@@ -25,8 +25,8 @@
 #include "core/base/str.h"
 
 #define UPSTREAM_VERSION "0.1.11"
-#define FUSE_ARGS_MAX	 64
-#define PR_IO_FLUSHER	 57 /* PR_SET_IO_FLUSHER, since Linux 5.6 */
+#define FUSE_ARGS_MAX    64
+#define PR_IO_FLUSHER    57 /* PR_SET_IO_FLUSHER, since Linux 5.6 */
 
 /* Everything that -o can say to us. */
 struct zdbfs_conf {
@@ -69,7 +69,8 @@ static const struct opt mount_options[] = {
 	OPT_STR(T, ms, 0, "ms", "PASSWORD", NULL, "password of the meta namespace (better: pwfile)"),
 	OPT_STR(T, ds, 0, "ds", "PASSWORD", NULL, "password of the data namespace"),
 	OPT_STR(T, ts, 0, "ts", "PASSWORD", "hello", "password of the temp namespace"),
-	OPT_STR(T, password_file, 0, "pwfile", "FILE", NULL, "file (mode 0600) with lines ms=..., ds=..., ts=..."),
+	OPT_STR(T, password_file, 0, "pwfile", "FILE", NULL,
+		"file (mode 0600) with lines ms=..., ds=..., ts=..."),
 	OPT_SIZE(T, size, 0, "size", "BYTES", "10737418240", 1, 0, "size of the volume that df shows"),
 	OPT_SIZE(T, cachesize, 0, "cachesize", "BLOCKS", "32", 0, 0,
 		 "accepted; the cache is bounded by memory (cache=), not per file"),
@@ -78,22 +79,27 @@ static const struct opt mount_options[] = {
 	OPT_FLAG(T, background, 0, "background", "goes on in the background once mounted"),
 	OPT_STR(T, logfile, 0, "logfile", "FILE", NULL, "messages go there"),
 	OPT_STR(T, ctl, 0, "ctl", "PATH", NULL, "control socket: flush, status"),
-	OPT_MS(T, flush_interval_ms, 0, "flush_interval", "TIME", "5s", 50, 3600000, "nothing stays unstored longer"),
+	OPT_MS(T, flush_interval_ms, 0, "flush_interval", "TIME", "5s", 50, 3600000,
+	       "nothing stays unstored longer"),
 	OPT_CHOICE(T, fsync_mode, 0, "fsync", "auto|strict", "auto", fsync_words,
 		   "strict refuses a server whose SYNC does not reach the disk"),
 	OPT_MS(T, timeout_ms, 0, "timeout", "TIME", "90s", 1000, 0,
 	       "how long a request waits for a server that does not answer before it fails"),
-	OPT_MS(T, stop_ms, 0, "stop_timeout", "TIME", "10s", 0, 0, "how long a stop waits for those who hold the mount"),
+	OPT_MS(T, stop_ms, 0, "stop_timeout", "TIME", "10s", 0, 0,
+	       "how long a stop waits for those who hold the mount"),
 	OPT_FLAG(T, enforce_size, 0, "enforce_size", "writing beyond size= is refused"),
 	OPT_FLAG(T, no_writeback, 0, "no_writeback", "the kernel hands over every write at once"),
-	OPT_FLAG(T, new_volume, 0, "new", "accepted; an empty pair of namespaces becomes a volume in any case", .flags = OPT_HIDDEN),
-	OPT_INT(T, dirty_mib, 0, "dirty", "MIB", "0", 0, 65536, "blocks that may wait to be stored; 0 = by memory"),
+	OPT_FLAG(T, new_volume, 0, "new",
+		 "accepted; an empty pair of namespaces becomes a volume in any case", .flags = OPT_HIDDEN),
+	OPT_INT(T, dirty_mib, 0, "dirty", "MIB", "0", 0, 65536,
+		"blocks that may wait to be stored; 0 = by memory"),
 	OPT_INT(T, cache_mib, 0, "cache", "MIB", "0", 0, 1048576, "blocks in memory; 0 = by memory"),
 	OPT_FLAG(T, auto_unmount, 0, "auto_unmount", "unmounts even if this program is killed"),
 	OPT_FLAG(T, allow_other, 0, "allow_other", "others than root may enter; permissions are checked"),
 	OPT_FLAG(T, ro, 0, "ro", "read-only"),
 	OPT_FLAG(T, rw, 0, "rw", "accepted"),
-	OPT_INT(T, ready_fd, 0, "ready_fd", "FD", "-1", -1, 1023, "descriptor that gets a newline when mounted"),
+	OPT_INT(T, ready_fd, 0, "ready_fd", "FD", "-1", -1, 1023,
+		"descriptor that gets a newline when mounted"),
 	OPT_STR(T, kv, 0, "kv", "memory", NULL, "a volume in memory, gone at the end", .flags = OPT_HIDDEN),
 	OPT_END,
 };
@@ -117,7 +123,8 @@ static const struct opt zdbfs_options[] = {
 	OPT_END,
 };
 
-static const struct opt_spec mount_spec = {.who = "zdbfs -o", .options = mount_options, .exit_usage = EXIT_FAILED};
+static const struct opt_spec mount_spec = {
+	.who = "zdbfs -o", .options = mount_options, .exit_usage = EXIT_FAILED};
 
 /* -------------------------------------------------------------------------------------------------- options */
 
@@ -125,7 +132,7 @@ struct start {
 	struct zdbfs_conf conf;
 	struct zdbfs_args args;
 	struct opt_list unknown;
-	char *text;	 /* what the values point into */
+	char *text;      /* what the values point into */
 	char *passwords; /* of pwfile */
 };
 
@@ -171,8 +178,8 @@ static int read_passwords(struct start *s)
 	return EXIT_DONE;
 }
 
-static int set_addr(struct client_addr *a, const struct zdbfs_conf *c, const char *host, int64_t port, const char *path,
-		    const char *ns, const char *password)
+static int set_addr(struct client_addr *a, const struct zdbfs_conf *c, const char *host, int64_t port,
+		    const char *path, const char *ns, const char *password)
 {
 	const char *h = host ? host : c->host ? c->host : "localhost";
 	int64_t p = port ? port : c->port ? c->port : 9900;
@@ -263,7 +270,8 @@ static void be_a_flusher(void)
 	int fd;
 
 	if (prctl(PR_IO_FLUSHER, 1, 0, 0, 0) != 0)
-		log_warn("cannot become an I/O flusher (%s): under memory pressure the mount may hang", strerror(errno));
+		log_warn("cannot become an I/O flusher (%s): under memory pressure the mount may hang",
+			 strerror(errno));
 	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 	if (fd >= 0) {
 		ssize_t n = write(fd, "-900", 4);
@@ -289,7 +297,8 @@ static int fuse_arguments(const struct start *s, char **argv, char *storage, siz
 	}
 	used = (size_t)snprintf(storage, size, "%s%s%s%s", has_subtype ? "" : "subtype=zdbfs,",
 				has_fsname ? "" : "fsname=zdbfs,",
-				s->conf.allow_other ? "allow_other,default_permissions," : "", s->conf.ro ? "ro," : "");
+				s->conf.allow_other ? "allow_other,default_permissions," : "",
+				s->conf.ro ? "ro," : "");
 	if (used && used < size) {
 		storage[used - 1] = 0; /* the last comma */
 		argv[argc++] = (char *)(uintptr_t) "-o";
@@ -395,7 +404,8 @@ static int serve(struct start *s, struct mount *m, int signal_fd)
 		m->opt.is_read_only = st.is_read_only;
 		s->conf.ro = st.is_read_only;
 		argc = fuse_arguments(s, argv, storage, sizeof(storage));
-		printf("[+] cache: blocksize %u KB, in memory up to %llu KB\n", 128u, (unsigned long long)st.cache_max / 1024);
+		printf("[+] cache: blocksize %u KB, in memory up to %llu KB\n", 128u,
+		       (unsigned long long)st.cache_max / 1024);
 		printf("[+] virtual size: %.2f GB\n", (double)s->conf.size / 1073741824.0);
 		(void)fflush(stdout);
 		code = mount_run(m, signal_fd, argc, argv);
@@ -434,7 +444,8 @@ static int mount_volume(struct start *s, const char *mountpoint)
 	if (s->conf.auto_unmount) {
 		m.guard_fd = guard_start(absolute);
 		if (m.guard_fd < 0)
-			log_warn("cannot start the guard: %s: a crash would leave a dead mount", err_str(m.guard_fd));
+			log_warn("cannot start the guard: %s: a crash would leave a dead mount",
+				 err_str(m.guard_fd));
 	}
 	be_a_flusher();
 	signal_fd = mount_signals();
@@ -468,15 +479,16 @@ static int check_volume(struct start *s)
 		log_err("%s", err.text);
 		code = EXIT_FAILED;
 	} else {
-		printf("%llu directories, %llu files, %llu links, %llu others, %llu names, %llu blocks with %llu bytes\n",
+		printf("%llu directories, %llu files, %llu links, %llu others, %llu names, %llu blocks with "
+		       "%llu bytes\n",
 		       (unsigned long long)r.dirs, (unsigned long long)r.files, (unsigned long long)r.links,
-		       (unsigned long long)r.others, (unsigned long long)r.names, (unsigned long long)r.blocks,
-		       (unsigned long long)r.block_bytes);
+		       (unsigned long long)r.others, (unsigned long long)r.names,
+		       (unsigned long long)r.blocks, (unsigned long long)r.block_bytes);
 		printf("%llu of 4294967296 block numbers spent, %llu numbers of records\n",
 		       (unsigned long long)r.next_data, (unsigned long long)r.next_meta);
-		printf("%llu errors, %llu records and %llu blocks without owner, %s left\n", (unsigned long long)r.errors,
-		       (unsigned long long)r.leaked_meta, (unsigned long long)r.leaked_data,
-		       r.was_clean ? "cleanly" : "not cleanly");
+		printf("%llu errors, %llu records and %llu blocks without owner, %s left\n",
+		       (unsigned long long)r.errors, (unsigned long long)r.leaked_meta,
+		       (unsigned long long)r.leaked_data, r.was_clean ? "cleanly" : "not cleanly");
 		code = r.errors ? EXIT_FAILED : EXIT_DONE;
 	}
 	kv_stop(kv);
@@ -550,9 +562,12 @@ APPLET_REGISTER(zdbfs) = {
 	.opt_flags = OPT_NO_HELP,
 	.exit_usage = EXIT_FAILED,
 	.man = "## FSCK\n"
-	       "zdbfs --fsck -o OPTIONS checks an unmounted volume record by record and says what it finds.\n\n"
+	       "zdbfs --fsck -o OPTIONS checks an unmounted volume record by record and says what it "
+	       "finds.\n\n"
 	       "## EXIT STATUS\n"
-	       "0 after a clean stop; 1 for failures and wrong usage; 5 when the mount point is in use by a zdbfs; "
-	       "6 for a wrong or missing password; 7 when there is no volume of this kind; 75 when a server cannot "
+	       "0 after a clean stop; 1 for failures and wrong usage; 5 when the mount point is in use by a "
+	       "zdbfs; "
+	       "6 for a wrong or missing password; 7 when there is no volume of this kind; 75 when a server "
+	       "cannot "
 	       "be reached.\n",
 };

@@ -56,7 +56,7 @@ os.chown(p, 70000, 4000000000); st = os.stat(p); assert (st.st_uid, st.st_gid) =
 os.utime(p, ns=(-5 * 10**9 + 7, 2**33 * 10**9 + 8)); st = os.stat(p); assert (st.st_atime_ns, st.st_mtime_ns) == (-5 * 10**9 + 7, 2**33 * 10**9 + 8)
 try: open(m + '/' + 'n' * 256, 'w'); sys.exit('256 bytes')
 except OSError as e: assert e.errno == errno.ENAMETOOLONG
-fd = os.open(m, os.O_TMPFILE | os.O_RDWR); os.write(fd, b'hidden'); os.link('/proc/self/fd/%d' % fd, m + '/shown', follow_symlinks=True)
+fd = os.open(m, os.O_TMPFILE | os.O_RDWR); os.write(fd, b'hidden'); os.link('/proc/self/fd/%d' % fd, m + '/shown', src_dir_fd=fd, follow_symlinks=True)
 assert open(m + '/shown', 'rb').read() == b'hidden'
 os.mkdir(m + '/many')
 for i in range(3000): open(m + '/many/%d' % i, 'w').close()
