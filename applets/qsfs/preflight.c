@@ -13,11 +13,9 @@
 #include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
-#include "core/base/mem.h"
+#include "core/base/mounts.h"
 #include "core/base/str.h"
 
-#define MOUNTINFO_MAX (4u << 20)
-#define OUR_TYPE      "fuse.zdbfs"
 #define SPACE_MIN                                                                                            \
 	(48u << 20) /* the spool's reserve of 16 MiB, room to close files and logs, and as much again */
 
@@ -82,58 +80,6 @@ int preflight_state(const struct volume *v)
 	return EXIT_DONE;
 }
 
-/* Undoes mountinfo's octal escapes (\040) in place. */
-static void unescape(char *s)
-{
-	char *out = s;
-
-	while (*s) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
-			*out++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-			s += 4;
-		} else {
-			*out++ = *s++;
-		}
-	}
-	*out = 0;
-}
-
-/* One line of mountinfo: fields 5 (mount point) and, behind " - ", the type. */
-static bool mountinfo_line(char *line, char **point, char **type)
-{
-	char *dash = strstr(line, " - "), *cursor = line, *field = NULL;
-
-	if (!dash)
-		return false;
-	*dash = 0;
-	for (int i = 0; i < 5; i++)
-		field = str_next(&cursor, ' ');
-	cursor = dash + 3;
-	*type = str_next(&cursor, ' ');
-	*point = field;
-	if (field)
-		unescape(field);
-	return field && *type;
-}
-
-int mount_type(const char *path, char *type, size_t size)
-{
-	char *text = NULL, *cursor, *line, *point, *found;
-	int rc = file_read_all("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL);
-
-	type[0] = 0;
-	cursor = rc == 0 ? text : NULL;
-	/* The last line wins: that mount is on top. */
-	while ((line = str_next(&cursor, '\n'))) {
-		if (mountinfo_line(line, &point, &found) && strcmp(point, path) == 0) {
-			str_copy(type, size, found);
-			rc = 1;
-		}
-	}
-	mem_free(text);
-	return rc;
-}
-
 static int count_entry(void *ctx, const char *name, unsigned char type)
 {
 	(void)ctx;
@@ -147,7 +93,7 @@ static int mount_clear_stale(const char *path, const char *type)
 {
 	struct statfs st;
 
-	if (strcmp(type, OUR_TYPE) != 0 || statfs(path, &st) == 0 || errno != ENOTCONN)
+	if (!mounts_is_ours(type) || statfs(path, &st) == 0 || errno != ENOTCONN)
 		return -EBUSY;
 	if (umount2(path, MNT_DETACH) != 0)
 		return -errno;
@@ -188,7 +134,7 @@ int preflight_make_mount(const struct volume *v)
 int preflight_mount(const struct volume *v)
 {
 	char type[64];
-	int rc = mount_type(v->mount, type, sizeof(type));
+	int rc = mounts_type_at(v->mount, type, sizeof(type));
 
 	if (rc < 0)
 		return log_code(rc, "cannot read /proc/self/mountinfo"), EXIT_FAILED;

@@ -21,8 +21,4 @@ int preflight_mount(const struct volume *v);
 /* Makes the default one. 0 or a negative code after one line. */
 int preflight_make_mount(const struct volume *v);
 
-/* What is mounted at exactly this path: 1 and its type ("fuse.zdbfs") in `type`, 0 nothing, negative errno. Never touches
- * the mount itself. */
-int mount_type(const char *path, char *type, size_t size);
-
 #endif

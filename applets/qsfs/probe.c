@@ -8,9 +8,9 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "applets/qsfs/preflight.h"
 #include "applets/qsfs/probe.h"
 #include "core/base/applet.h"
+#include "core/base/mounts.h"
 #include "core/base/str.h"
 
 struct probe_conf {
@@ -27,7 +27,7 @@ static int probe_mount(const char *path)
 	char type[64];
 	struct stat st;
 
-	if (mount_type(path, type, sizeof(type)) != 1 || strcmp(type, "fuse.zdbfs") != 0 ||
+	if (mounts_type_at(path, type, sizeof(type)) != 1 || strcmp(type, "fuse.zdbfs") != 0 ||
 	    stat(path, &st) != 0)
 		return EXIT_AGAIN;
 	return EXIT_DONE;

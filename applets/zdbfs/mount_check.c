@@ -10,62 +10,22 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "applets/zdbfs/mount.h"
 #include "core/base/applet.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
+#include "core/base/mounts.h"
 #include "core/base/str.h"
 
-#define OUR_TYPE "fuse.zdbfs"
-
-/* mountinfo writes blanks and such as \ooo. */
-static void unescape(char *s)
-{
-	char *to = s;
-
-	for (; *s; s++, to++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] && s[3]) {
-			*to = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
-			s += 3;
-		} else {
-			*to = *s;
-		}
-	}
-	*to = 0;
-}
-
-/* Type of what is mounted last on exactly this path; false when nothing is. */
-static bool mounted_type(const char *path, char *type, size_t size)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char line[8192];
-	bool found = false;
-
-	if (!f)
-		return false;
-	while (fgets(line, sizeof(line), f)) {
-		char where[4096], *dash = strstr(line, " - ");
-
-		if (!dash || sscanf(line, "%*d %*d %*s %*s %4095s", where) != 1)
-			continue;
-		unescape(where);
-		if (strcmp(where, path) != 0)
-			continue;
-		found = true;
-		(void)str_copy_n(type, size, dash + 3, strcspn(dash + 3, " "));
-	}
-	(void)fclose(f);
-	return found;
-}
-
-/* A mount whose program is gone answers like this to everybody. */
+/* A mount whose program is gone answers like this to everybody. statfs asks it; attributes may be cached. */
 static bool is_dead(const char *path)
 {
-	struct stat st;
+	struct statfs st;
 
-	return stat(path, &st) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+	return statfs(path, &st) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
 static bool remove_dead(const char *path)
@@ -73,7 +33,7 @@ static bool remove_dead(const char *path)
 	char type[64] = "";
 
 	for (int n = 0; n < 16 && is_dead(path); n++) {
-		if (!mounted_type(path, type, sizeof(type)) || strcmp(type, OUR_TYPE) != 0)
+		if (mounts_type_at(path, type, sizeof(type)) != 1 || !mounts_is_ours(type))
 			return false;
 		if (umount2(path, MNT_DETACH) != 0)
 			return false;
@@ -118,7 +78,7 @@ int mount_check_point(const char *mountpoint, char *absolute, size_t size)
 	/* links resolved: the guard and the stop name the mount by its real path */
 	if (realpath(absolute, real) && str_copy(absolute, size, real) != 0)
 		return EXIT_FAILED;
-	if (mounted_type(absolute, type, sizeof(type)) && strcmp(type, OUR_TYPE) == 0) {
+	if (mounts_type_at(absolute, type, sizeof(type)) == 1 && mounts_is_ours(type)) {
 		log_err("cannot mount on %s: a zdbfs is mounted there already", mountpoint);
 		return EXIT_LOCKED;
 	}

@@ -11,11 +11,11 @@
 
 #include "core/base/err.h"
 #include "core/base/mem.h"
+#include "core/base/mounts.h"
 #include "core/base/str.h"
 #include "core/base/sys.h"
 
 #define TREE_DEPTH_MAX 64
-#define MOUNTINFO_MAX  (16u << 20)
 
 int file_join(char *dst, size_t size, const char *dir, const char *name)
 {
@@ -251,23 +251,6 @@ int file_rm_tree(const char *path)
 	return code;
 }
 
-/* Undoes the octal escapes of mountinfo (\040 for a blank) in place. */
-static void unescape_octal(char *text)
-{
-	char *out = text;
-
-	while (*text) {
-		if (text[0] == '\\' && text[1] >= '0' && text[1] <= '3' && text[2] >= '0' && text[2] <= '7' &&
-		    text[3] >= '0' && text[3] <= '7') {
-			*out++ = (char)((text[1] - '0') << 6 | (text[2] - '0') << 3 | (text[3] - '0'));
-			text += 4;
-		} else {
-			*out++ = *text++;
-		}
-	}
-	*out = '\0';
-}
-
 static bool is_below(const char *path, const char *mount)
 {
 	size_t len = strlen(mount);
@@ -277,47 +260,32 @@ static bool is_below(const char *path, const char *mount)
 	return strncmp(path, mount, len) == 0 && (path[len] == '/' || path[len] == '\0');
 }
 
-/*
- * One line: id parent major:minor root MOUNT options tags... - TYPE source superoptions. Later lines are mounted over
- * earlier ones, so the last one of the longest mount point that holds the path is the one that counts.
- */
-static void look_at_mount(char *line, const char *path, size_t *best_len, bool *is_ours)
-{
-	char *cursor = line, *mount = NULL, *field;
+/* The longest mount point that holds the path counts, and of several on the same point the last one. */
+struct holder {
+	const char *path;
+	size_t best_len;
+	bool is_ours;
+};
 
-	for (int i = 0; i < 5; i++)
-		mount = str_next(&cursor, ' ');
-	if (!mount || !cursor)
-		return;
-	unescape_octal(mount);
-	if (!is_below(path, mount) || strlen(mount) < *best_len)
-		return;
-	while ((field = str_next(&cursor, ' ')) && strcmp(field, "-") != 0)
-		;
-	field = str_next(&cursor, ' ');
-	if (!field)
-		return;
-	*best_len = strlen(mount);
-	*is_ours = strcmp(field, "fuse.zdbfs") == 0 || strcmp(field, "fuse.qsfs") == 0 ||
-		   strcmp(field, "fuse.zdb-fs") == 0;
+static int look_at_mount(void *ctx, const struct mounts_entry *e)
+{
+	struct holder *h = ctx;
+	size_t len = strlen(e->point);
+
+	if (is_below(h->path, e->point) && len >= h->best_len) {
+		h->best_len = len;
+		h->is_ours = mounts_is_ours(e->type);
+	}
+	return 0;
 }
 
 int file_is_on_our_mount(const char *path)
 {
 	char absolute[FILE_PATH_MAX];
-	char *text = NULL, *cursor, *line;
-	size_t best_len = 0;
-	bool is_ours = false;
+	struct holder h = {.path = absolute};
 	int code = file_absolute(absolute, sizeof(absolute), path);
 
-	if (code)
-		return code;
-	code = file_read_all("/proc/self/mountinfo", MOUNTINFO_MAX, &text, NULL);
-	if (code)
-		return code;
-	cursor = text;
-	while ((line = str_next(&cursor, '\n')))
-		look_at_mount(line, absolute, &best_len, &is_ours);
-	mem_free(text);
-	return is_ours;
+	if (code == 0)
+		code = mounts_each(look_at_mount, &h);
+	return code ? code : h.is_ours;
 }
