@@ -41,12 +41,17 @@ static void take_pin(struct fs *fs, struct fs_inode *i)
 
 /* ------------------------------------------------------------------------------------------------- blocks */
 
-/* What of a file must not be said yet, because the block at `slot` is not stored. */
-static void hold(struct fs_batch_inode *bi, uint32_t slot)
+/*
+ * The block at `slot` is not stored as it is now: the inode stays dirty. Its size must not say more than what is stored, unless
+ * an older content of the block covers all that was there before.
+ */
+static void hold(struct fs_batch_inode *bi, uint32_t slot, bool has_older)
 {
 	uint64_t start = (uint64_t)slot * FMT_BLOCK, safe = bi->inode->disk_size;
 
 	bi->is_held = true;
+	if (has_older && start + FMT_BLOCK <= safe)
+		return;
 	if (start > safe)
 		safe = start;
 	if (bi->size > safe)
@@ -60,16 +65,30 @@ static struct fs_batch_inode *find_inode(struct fs_batch *b, const struct fs_ino
 		       : NULL;
 }
 
+/* A reader may be putting the base in at this moment: it holds the inode's lock, and the block waits for the next batch. */
+static bool is_whole(struct fs *fs, struct fs_block *blk)
+{
+	struct fs_inode *i = blk->inode;
+	bool whole;
+
+	if (pthread_mutex_trylock(&i->lock) != 0)
+		return !blk->needs_base;
+	whole = !blk->needs_base || fs_block_settle(fs, blk) == 0;
+	if (!whole)
+		fs_block_refetch(fs, blk);
+	pthread_mutex_unlock(&i->lock);
+	return whole;
+}
+
 static int take_block(struct fs *fs, struct fs_batch *b, struct fs_block *blk)
 {
 	struct fs_batch_inode *bi = find_inode(b, blk->inode);
 	struct fs_batch_block *bb;
 	void *p;
 
-	if (blk->needs_base && fs_block_settle(fs, blk)) {
-		fs_block_refetch(fs, blk);
+	if (!is_whole(fs, blk)) {
 		if (bi)
-			hold(bi, blk->slot);
+			hold(bi, blk->slot, true);
 		return 0; /* its rest is on the way */
 	}
 	p = grow(b->blocks, &b->block_cap, b->block_count, sizeof(*b->blocks));
@@ -334,7 +353,7 @@ static void assign_block(struct fs *fs, struct fs_batch *b, struct fs_batch_bloc
 
 	if (!bb->is_stored) {
 		if (bi)
-			hold(bi, bb->slot);
+			hold(bi, bb->slot, bb->id != 0);
 		return;
 	}
 	if (bi)

@@ -50,7 +50,8 @@ struct fs_block {
 	bool is_in_flight;      /* part of the batch that is being stored */
 	/* The base in the store is on its way (is_fetching, under fs->lock) or has come and is not merged yet (base_done).
 	 * Until it is merged, only ranges[] of `bytes` are valid. */
-	bool needs_base, is_fetching;
+	atomic_bool needs_base; /* cleared last, when the bytes are whole */
+	bool is_fetching;
 	bool is_over; /* the stored block holds bytes behind the end of the file: growth must store it anew */
 	int base_err;
 	uint32_t base_limit; /* bytes of the base that are inside the file */
