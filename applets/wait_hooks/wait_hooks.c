@@ -23,8 +23,8 @@
 #include "core/spool/spool.h"
 #include "core/spool/where.h"
 
-#define MARGIN_MS 500u	/* of the supervisor's time is kept for ending */
-#define STEP_MS	  1000u /* between two lines of progress, two tries */
+#define MARGIN_MS 500u  /* of the supervisor's time is kept for ending */
+#define STEP_MS   1000u /* between two lines of progress, two tries */
 
 struct wait_conf {
 	const char *config;

@@ -69,7 +69,8 @@ static int find_each(void *ctx, const struct mounts_entry *e)
 	struct find *f = ctx;
 
 	if (strcmp(e->point, f->path) == 0) {
-		(void)str_copy(f->type, f->size, e->type); /* a longer type than fits is none that we look for */
+		(void)str_copy(f->type, f->size,
+			       e->type); /* a longer type than fits is none that we look for */
 		f->found = true;
 	}
 	return 0;
