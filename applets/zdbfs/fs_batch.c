@@ -105,8 +105,8 @@ static int take_block(struct fs *fs, struct fs_batch *b, struct fs_block *blk)
 	atomic_fetch_add(&blk->bytes->refs, 1);
 	take_pin(fs, blk->inode);
 	pthread_mutex_lock(&fs->lock);
+	blk->is_in_flight = true; /* first: somebody may be counting what will take space */
 	blk->is_dirty = false;
-	blk->is_in_flight = true;
 	blk->is_over = false;
 	list_del(&blk->lru);
 	fs->dirty_bytes -= blk->bytes->cap;

@@ -188,7 +188,7 @@ void fs_attr_fill(const struct fs_inode *i, struct fs_attr *attr)
 		for (uint32_t s = 0; s < i->map_count && left; s++) {
 			uint64_t here = left < FMT_BLOCK ? left : FMT_BLOCK;
 
-			if (i->map[s])
+			if (fs_map_get(i, s))
 				n += (here + 511) / 512;
 			left -= here;
 		}
@@ -196,7 +196,7 @@ void fs_attr_fill(const struct fs_inode *i, struct fs_attr *attr)
 		{
 			const struct fs_block *b = container_of(it, struct fs_block, in_inode);
 
-			if (b->is_dirty && !fs_map_get(i, b->slot))
+			if ((b->is_in_flight || b->is_dirty) && !fs_map_get(i, b->slot))
 				n += (b->len + 511u) / 512;
 		}
 		attr->blocks = n;

@@ -123,6 +123,14 @@ int fs_dlist_encode(const struct fs_dlist *l, struct buf *out)
 
 /* --------------------------------------------------------------------------------------------------- loading */
 
+/* Inside the gate, because the commit thread looks through the lists with the gate closed and no other lock. */
+static void publish(struct fs *fs, struct fs_dir *d, unsigned slot, struct fs_dlist *l)
+{
+	fs_gate_enter(fs);
+	d->lists[slot] = l;
+	fs_gate_leave(fs);
+}
+
 int fs_dir_load(struct fs *fs, struct fs_inode *dir, unsigned slot)
 {
 	struct fs_dir *d = dir->dir;
@@ -147,7 +155,7 @@ int fs_dir_load(struct fs *fs, struct fs_inode *dir, unsigned slot)
 		fs_dlist_free(l);
 		return rc == -ENOMEM || rc == -ESHUTDOWN ? rc : -EIO;
 	}
-	d->lists[slot] = l;
+	publish(fs, d, slot, l);
 	return 0;
 }
 
@@ -183,7 +191,7 @@ int fs_dir_load_all(struct fs *fs, struct fs_inode *dir)
 		if (rc)
 			fs_dlist_free(l);
 		else
-			d->lists[h] = l;
+			publish(fs, d, (unsigned)h, l);
 		mem_free(reqs[at++].value);
 	}
 	mem_free(reqs);
@@ -294,9 +302,13 @@ int fs_dir_prepare(struct fs *fs, struct fs_inode *dir, const char *name, size_t
 			return rc;
 		}
 		l->is_new = true;
-		dir->dir->lists[slot] = l;
+		publish(fs, dir->dir, slot, l);
 	}
-	return make_room(l, len);
+	/* This may move the entries, which the commit thread could be copying. */
+	fs_gate_enter(fs);
+	rc = make_room(l, len);
+	fs_gate_leave(fs);
+	return rc;
 }
 
 static void insert_at(struct fs_dlist *l, uint32_t at, const char *name, size_t len, uint64_t ino)

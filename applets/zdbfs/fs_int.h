@@ -44,10 +44,10 @@ struct fs_block {
 	struct list lru;        /* fs->blocks_clean or fs->blocks_dirty; under fs->lock */
 	struct fs_inode *inode; /* NULL: dropped while in flight or being fetched; the last user frees it */
 	uint32_t slot;
-	uint32_t len;           /* bytes in `bytes`; the rest of the block is zero */
-	struct fs_bytes *bytes; /* NULL: nothing yet */
-	bool is_dirty;          /* under the gate, or with it closed */
-	bool is_in_flight;      /* part of the batch that is being stored */
+	uint32_t len;             /* bytes in `bytes`; the rest of the block is zero */
+	struct fs_bytes *bytes;   /* NULL: nothing yet */
+	atomic_bool is_dirty;     /* under the gate, or with it closed */
+	atomic_bool is_in_flight; /* part of the batch that is being stored */
 	/* The base in the store is on its way (is_fetching, under fs->lock) or has come and is not merged yet (base_done).
 	 * Until it is merged, only ranges[] of `bytes` are valid. */
 	atomic_bool needs_base; /* cleared last, when the bytes are whole */

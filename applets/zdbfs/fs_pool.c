@@ -233,17 +233,29 @@ uint64_t fs_pool_floor(struct fs *fs)
 	return floor;
 }
 
+/* Nothing refers to a placeholder; anything else under the number is somebody's, whatever we believe. */
+static int delete_placeholder(struct fs *fs, uint64_t id)
+{
+	void *value = NULL;
+	size_t len;
+	int rc = kv_get(fs->kv, KV_META, id, &value, &len);
+
+	if (!rc && len == sizeof(placeholder))
+		rc = kv_del(fs->kv, KV_META, id);
+	mem_free(value);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+/* At the stop everything is stored: what is not settled was never used, also if it was taken for a name that did not come. */
 int fs_pool_drain(struct fs *fs)
 {
+	struct fs_pool *p = &fs->pool;
 	int rc = 0;
-	uint64_t id;
 
-	while (!rc && take(&fs->pool, &id)) {
-		rc = kv_del(fs->kv, KV_META, id);
-		if (rc == -ENOENT)
-			rc = 0;
-		if (!rc)
-			fs_pool_settle(fs, id);
-	}
+	for (size_t i = p->head; !rc && i < p->count; i++)
+		if (p->v[i].state != ID_SETTLED)
+			rc = delete_placeholder(fs, p->v[i].id);
+	p->head = p->count;
+	p->free = 0;
 	return rc;
 }
