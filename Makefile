@@ -217,6 +217,7 @@ size: all
 	@perl scripts/size.pl $(OUT)/qsfs.map $(OUT)/qsfs
 
 run: all
+	@mkdir -p run/mnt
 	$(BUILD)/qsfs up --data ./run/data --mount ./run/mnt --foreground
 
 install: all
