@@ -169,8 +169,8 @@ struct fs_pool {
 		uint8_t state; /* enum in fs_pool.c */
 	} * v;
 	size_t head, count, cap;
-	size_t free; /* ids that may be taken */
-	size_t step; /* how many the next filling inserts */
+	_Atomic size_t free; /* ids that may be taken */
+	size_t step;         /* how many the next filling inserts */
 	bool is_filling;
 	uint64_t fill_floor; /* no id of the filling under way is below */
 };
