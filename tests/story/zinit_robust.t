@@ -69,12 +69,12 @@ zin_exit "clean" 0
 # --- orphans -------------------------------------------------------------------------------------------------------------
 rm "$U"/*
 unit storm <<'X'
-exec: perl -e 'for (1 .. 5000) { my $p = fork; defined $p or next; if (!$p) { fork and exit 0; exit 0 } waitpid $p, 0 } print "done\n"'
+exec: perl -e 'for (1 .. 10000) { my $p = fork; defined $p or next; if (!$p) { fork and exit 0; exit 0 } waitpid $p, 0 } print "done\n"'
 oneshot: true
 X
 unit steady <<<'exec: sleep 1000'
 zin_start
-ok "5,000 orphans" wait_until 120 state_is storm Success
+ok "10,000 orphans" wait_until 120 state_is storm Success
 ok "none is left as a zombie" wait_until 20 sh -c "! ps -o stat= --ppid $zinit_pid | grep -q '^Z'"
 ok "services are not disturbed" field_is steady restarts 0
 
