@@ -12,6 +12,9 @@
 
 #include "applets/qsfs/plan.h"
 
+/* How long zdbfs may write dirty pages out and wait for those who hold the mount; the supervisor waits a little longer. */
+#define ZDBFS_STOP_S 50u
+
 /* Between two words of a command line. volume_load() refuses paths that hold control characters. */
 #define W "\037"
 
@@ -153,15 +156,15 @@ static int plan_ns(struct plan *p, const struct volume *v)
 
 static int plan_zdbfs(struct plan *p, const struct volume *v)
 {
-	struct plan_unit *u = unit_add(p, "zdbfs", 60);
+	struct plan_unit *u = unit_add(p, "zdbfs", ZDBFS_STOP_S + 10);
 	int rc;
 
 	unit_after(u, "ns");
 	unit_after(u, "zdb");
 	rc = words_set(u->words,
 		       "%s/zdbfs" W "-o" W "unix=%s/zdb.sock" W "-o" W "ctl=%s/zdbfs.sock" W "-o" W
-		       "auto_unmount,size=%llu%s" W "%s",
-		       v->bin, v->run, v->run, (unsigned long long)v->size_bytes,
+		       "auto_unmount,stop_timeout=%us,size=%llu%s" W "%s",
+		       v->bin, v->run, v->run, ZDBFS_STOP_S, (unsigned long long)v->size_bytes,
 		       v->allow_other ? ",allow_other" : "", v->mount);
 	if (!rc)
 		rc = words_set(u->test, "%s/qsfs" W "probe" W "--mount" W "%s", v->bin, v->mount);
