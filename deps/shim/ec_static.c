@@ -22,7 +22,7 @@ int ec_static_close(void *handle);
 char *ec_static_error(void);
 
 struct linked_symbol {
-	const char *library; /* prefix of the shared object's name; its address is the handle */
+	const char *so_prefix; /* prefix of the shared object's name; its address is the handle */
 	const char *name;
 	void *address;
 };
@@ -58,15 +58,15 @@ void *ec_static_open(const char *soname, int flags)
 {
 	(void)flags;
 	for (size_t i = 0; soname && i < LINKED_COUNT; i++)
-		if (!strncmp(soname, linked[i].library, strlen(linked[i].library)))
-			return (void *)(uintptr_t)linked[i].library;
+		if (!strncmp(soname, linked[i].so_prefix, strlen(linked[i].so_prefix)))
+			return (void *)(uintptr_t)linked[i].so_prefix;
 	return NULL;
 }
 
 void *ec_static_symbol(void *handle, const char *name)
 {
 	for (size_t i = 0; handle && i < LINKED_COUNT; i++)
-		if (!strcmp(handle, linked[i].library) && !strcmp(name, linked[i].name))
+		if (!strcmp(handle, linked[i].so_prefix) && !strcmp(name, linked[i].name))
 			return linked[i].address;
 	return NULL;
 }
