@@ -28,12 +28,20 @@ class Redis:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def rate(address, arguments, words=()):
-    """Requests per second of one redis-benchmark run."""
+def rate(address, arguments, words=(), last=None):
+    """Requests per second of one redis-benchmark run; `last` is a last word too long for the command line."""
     where = ['-s', address] if isinstance(address, str) else ['-h', address[0], '-p', str(address[1])]
-    out = subprocess.run(['redis-benchmark', *where, '-q', '--csv', *arguments, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=600)
+    out = subprocess.run(['redis-benchmark', *where, '-q', '--csv', *(['-x'] if last else []), *arguments, *words], input=last, stdout=subprocess.PIPE,
+                         stderr=subprocess.DEVNULL, timeout=600)
     rows = [line for line in out.stdout.decode().splitlines() if line.startswith('"') and not line.startswith('"test"')]
     return float(rows[-1].split(',')[1].strip('"'))
+
+
+def key_and_value(test, size):
+    """Words of a request on one of 1,000 keys, and the value of a SET: a new one each time, since a SET of the value that is there writes nothing."""
+    if test == 'get':
+        return ['GET', 'key:__rand_int__'], None
+    return ['SET', 'key:__rand_int__'], b'x' * (size - 12) + b'__rand_int__'
 
 
 def cpu_us(pid):
@@ -56,17 +64,18 @@ def row(what, ours, theirs, wanted, cpu=None):
 def pairs(z, r):
     print('| operation, 50 clients | zdb/s | redis/s | ratio (median) | spread | wanted | CPU us/op |')
     print('|---|---|---|---|---|---|---|')
-    for size, pipeline, count, wanted in (64, 1, 60000, (1, 1)), (4096, 1, 40000, (1, 1)), (64, 16, 300000, (0.8, 0.8)), (131072, 1, 4000, (2, 1.5)):
+    for size, pipeline, count, wanted in (64, 1, 150000, (1, 1)), (4096, 1, 80000, (1, 1)), (64, 16, 800000, (0.8, 0.8)), (131072, 1, 5000, (2, 1.5)):
         count = max(500, int(count * SCALE))
         for net in 'unix', 'tcp':
             for test, want in zip(('set', 'get'), wanted):
                 got = {}
-                arguments = ['-c', '50', '-n', str(count), '-r', '1000', '-d', str(size), '-P', str(pipeline), '-t', test]
+                arguments = ['-c', '50', '-n', str(count), '-r', '1000', '-P', str(pipeline)]
+                words, value = key_and_value(test, size)
                 for n in range(ROUNDS):
                     order = [('z', z), ('r', r)] if n % 2 else [('r', r), ('z', z)]
                     for name, s in order:
                         before = cpu_us(s.process.pid)
-                        got.setdefault(name, []).append(rate(s.path if net == 'unix' else ('127.0.0.1', s.port), arguments))
+                        got.setdefault(name, []).append(rate(s.path if net == 'unix' else ('127.0.0.1', s.port), arguments, words, value))
                         got.setdefault(name + 'cpu', []).append((cpu_us(s.process.pid) - before) / count)
                 row('%s %d B%s, %s' % (test.upper(), size, ' -P %d' % pipeline if pipeline > 1 else '', net), got['z'], got['r'], '%g' % want,
                     (statistics.median(got['zcpu']), statistics.median(got['rcpu'])))
@@ -148,9 +157,10 @@ def fsync():
     print('|---|---|---|')
     got = {}
     for n in range(ROUNDS):
-        for policy, clients, count in ('no', 50, 30000), ('always', 50, 10000), ('always', 1, 500):
+        for policy, clients, count in ('no', 50, 100000), ('always', 50, 50000), ('always', 1, 3000):
             s = Server('bench', '--mode', 'user', '--fsync', policy).start()
-            got.setdefault((policy, clients), []).append(rate(s.path, ['-c', str(clients), '-n', str(max(200, int(count * SCALE))), '-r', '1000', '-d', '64', '-t', 'set']))
+            got.setdefault((policy, clients), []).append(rate(s.path, ['-c', str(clients), '-n', str(max(200, int(count * SCALE))), '-r', '1000'],
+                                                              *key_and_value('set', 64)))
             s.stop()
             shutil.rmtree(s.dir, ignore_errors=True)
     for (policy, clients), values in got.items():
