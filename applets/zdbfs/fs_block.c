@@ -18,7 +18,7 @@
 
 /* ----------------------------------------------------------------------------------------------- shared bytes */
 
-struct fs_bytes *fs_bytes_new(uint32_t cap)
+static struct fs_bytes *fs_bytes_new(uint32_t cap)
 {
 	struct fs_bytes *b = mem_alloc(sizeof(*b) + cap);
 

@@ -79,7 +79,7 @@ void fs_ids_release(struct fs_ids *ids)
 	*ids = (struct fs_ids){0};
 }
 
-bool fs_ids_remove(struct fs_ids *ids, uint64_t id)
+static bool fs_ids_remove(struct fs_ids *ids, uint64_t id)
 {
 	for (size_t i = 0; i < ids->count; i++) {
 		if (ids->v[i] == id) {

@@ -62,7 +62,7 @@ void fs_frees_release(struct fs_frees *f)
 	fs_ids_release(&f->inodes);
 }
 
-bool fs_frees_is_empty(const struct fs_frees *f)
+static bool fs_frees_is_empty(const struct fs_frees *f)
 {
 	return !f->loose.count && !f->data.count && !f->meta.count && !f->inodes.count;
 }
@@ -650,15 +650,6 @@ int fs_flush(struct fs *fs)
 
 	/* a batch may have ended well without some blocks */
 	return rc ? rc : fs->last_error == -ENOSPC ? -ENOSPC : fs->last_error ? -EIO : 0;
-}
-
-void fs_commit_kick(struct fs *fs)
-{
-	pthread_mutex_lock(&fs->seq_lock);
-	if (fs->seq_wanted <= fs->seq_begun)
-		fs->seq_wanted = fs->seq_begun + 1;
-	pthread_cond_signal(&fs->seq_work);
-	pthread_mutex_unlock(&fs->seq_lock);
 }
 
 static void run_one(struct fs *fs)

@@ -269,7 +269,6 @@ void fs_orphan_unmake(struct fs *fs, struct fs_inode *i);
 
 int fs_ids_add(struct fs_ids *ids, uint64_t id);
 void fs_ids_release(struct fs_ids *ids);
-bool fs_ids_remove(struct fs_ids *ids, uint64_t id);
 
 /* ---- fs_pool.c: ids ---- */
 void fs_pool_init(struct fs_pool *p);
@@ -288,7 +287,6 @@ int fs_pool_fill(struct fs *fs);
 int fs_pool_drain(struct fs *fs);
 
 /* ---- fs_block.c: contents ---- */
-struct fs_bytes *fs_bytes_new(uint32_t cap);
 void fs_bytes_put(struct fs_bytes *b);
 /* The cached block or NULL. Inode locked, or gate closed. */
 struct fs_block *fs_block_find(struct fs *fs, struct fs_inode *i, uint32_t slot);
@@ -442,12 +440,10 @@ void fs_batch_release(struct fs *fs, struct fs_batch *b);
 
 /* fs_commit.c */
 int fs_commit_wait(struct fs *fs); /* everything accepted before is durable */
-void fs_commit_kick(struct fs *fs);
 void *fs_commit_thread(void *fs);
 int fs_commit_once(struct fs *fs);
 int fs_frees_merge(struct fs_frees *to, struct fs_frees *from);
 void fs_frees_release(struct fs_frees *f);
-bool fs_frees_is_empty(const struct fs_frees *f);
 int fs_header_store(struct fs *fs, uint16_t flags);
 /* Before the first change of a mount: J is there and says nothing, the header says that it may be live. */
 int fs_mark_open(struct fs *fs);

@@ -40,14 +40,21 @@ void kv_free(struct kv *kv)
 		kv->ops->free(kv);
 }
 
-void kv_wait_init(struct kv_wait *w)
+/* Waits for a set of requests. */
+struct wait {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	size_t pending;
+};
+
+static void wait_init(struct wait *w)
 {
 	pthread_mutex_init(&w->lock, NULL);
 	pthread_cond_init(&w->cond, NULL);
 	w->pending = 0;
 }
 
-void kv_wait_release(struct kv_wait *w)
+static void wait_release(struct wait *w)
 {
 	BUG_ON(w->pending);
 	pthread_mutex_destroy(&w->lock);
@@ -56,7 +63,7 @@ void kv_wait_release(struct kv_wait *w)
 
 static void wait_done(struct kv_req *req)
 {
-	struct kv_wait *w = req->ctx;
+	struct wait *w = req->ctx;
 
 	/* Signalled under the lock: the waiter may release `w` as soon as it can take it. */
 	pthread_mutex_lock(&w->lock);
@@ -65,7 +72,8 @@ static void wait_done(struct kv_req *req)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void kv_wait_add(struct kv_wait *w, struct kv_req *req)
+/* Makes the request count (uses its done and ctx). */
+static void wait_add(struct wait *w, struct kv_req *req)
 {
 	req->done = wait_done;
 	req->ctx = w;
@@ -74,7 +82,7 @@ void kv_wait_add(struct kv_wait *w, struct kv_req *req)
 	pthread_mutex_unlock(&w->lock);
 }
 
-void kv_wait_all(struct kv_wait *w)
+static void wait_all(struct wait *w)
 {
 	pthread_mutex_lock(&w->lock);
 	while (w->pending)
@@ -84,15 +92,15 @@ void kv_wait_all(struct kv_wait *w)
 
 int kv_run(struct kv *kv, struct kv_req *const *reqs, size_t count, unsigned flags)
 {
-	struct kv_wait w;
+	struct wait w;
 	int rc = 0;
 
-	kv_wait_init(&w);
+	wait_init(&w);
 	for (size_t i = 0; i < count; i++)
-		kv_wait_add(&w, reqs[i]);
+		wait_add(&w, reqs[i]);
 	kv_submit(kv, reqs, count, flags);
-	kv_wait_all(&w);
-	kv_wait_release(&w);
+	wait_all(&w);
+	wait_release(&w);
 	for (size_t i = 0; i < count && !rc; i++)
 		rc = reqs[i]->err;
 	return rc;

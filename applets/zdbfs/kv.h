@@ -115,20 +115,6 @@ void kv_stop(struct kv *kv);
 /* After the last request is done. NULL is fine. */
 void kv_free(struct kv *kv);
 
-/* ---- waiting for a set of requests ---- */
-
-struct kv_wait {
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	size_t pending;
-};
-
-void kv_wait_init(struct kv_wait *w);
-void kv_wait_release(struct kv_wait *w);
-/* Makes the request count in `w` (uses its done and ctx). */
-void kv_wait_add(struct kv_wait *w, struct kv_req *req);
-void kv_wait_all(struct kv_wait *w);
-
 /* Submits and waits for all. Returns the first error in order, except that each request keeps its own. */
 int kv_run(struct kv *kv, struct kv_req *const *reqs, size_t count, unsigned flags);
 

@@ -29,13 +29,9 @@ struct change {
 struct role_state {
 	struct hmap map;
 	uint64_t next_id;
-	uint64_t size_bytes, limit_bytes;
+	uint64_t size_bytes;
 	struct change *log;
 	size_t log_count, log_cap, synced;
-	uint64_t count[KV_FLUSH + 1];
-	unsigned fail_in[KV_FLUSH + 1]; /* 0 = off */
-	int fail_err[KV_FLUSH + 1];
-	bool fail_sticky[KV_FLUSH + 1];
 };
 
 struct kv_mem {
@@ -135,7 +131,7 @@ static void drop(struct role_state *r, struct record *rec)
 
 static int do_set(struct kv_mem *m, struct role_state *r, struct kv_req *req)
 {
-	struct record *old = NULL;
+	struct record *old;
 	int rc;
 
 	if (req->len > KV_VALUE_MAX)
@@ -147,8 +143,6 @@ static int do_set(struct kv_mem *m, struct role_state *r, struct kv_req *req)
 		if (old->len == req->len && memcmp(old->data, req->data, req->len) == 0)
 			return 0;
 	}
-	if (r->limit_bytes && r->size_bytes + req->len > r->limit_bytes + (old ? old->len : 0))
-		return -ENOSPC;
 	if (req->key == KV_NEW)
 		req->key = r->next_id;
 	rc = put(r, req->key, req->data, req->len);
@@ -193,26 +187,12 @@ static void empty(struct role_state *r)
 	r->size_bytes = 0;
 }
 
-static int injected(struct role_state *r, enum kv_op op)
-{
-	if (!r->fail_in[op] || --r->fail_in[op])
-		return 0;
-	if (r->fail_sticky[op])
-		r->fail_in[op] = 1;
-	return r->fail_err[op];
-}
-
 static int execute(struct kv_mem *m, struct kv_req *req)
 {
 	struct role_state *r = &m->role[req->role];
-	int rc;
 
 	if (m->is_stopped)
 		return -ESHUTDOWN;
-	r->count[req->op]++;
-	rc = injected(r, req->op);
-	if (rc)
-		return rc;
 	switch (req->op) {
 	case KV_GET:
 	case KV_EXISTS:
@@ -252,7 +232,7 @@ static int mem_info(struct kv *kv, enum kv_role role, struct kv_info *info)
 	pthread_mutex_lock(&m->lock);
 	info->entries = r->map.count;
 	info->size_bytes = r->size_bytes;
-	info->limit_bytes = r->limit_bytes;
+	info->limit_bytes = 0;
 	info->free_bytes = UINT64_MAX;
 	info->next_id = r->next_id;
 	info->is_sequential = true;
@@ -362,47 +342,4 @@ struct kv *kv_mem_at(struct kv *kv, const size_t changes[KV_ROLES], bool record)
 		return NULL;
 	}
 	return &to->kv;
-}
-
-void kv_mem_limit(struct kv *kv, enum kv_role role, uint64_t bytes)
-{
-	((struct kv_mem *)kv)->role[role].limit_bytes = bytes;
-}
-
-void kv_mem_fail(struct kv *kv, enum kv_role role, enum kv_op op, unsigned nth, int err, bool sticky)
-{
-	struct kv_mem *m = (struct kv_mem *)kv;
-
-	pthread_mutex_lock(&m->lock);
-	m->role[role].fail_in[op] = nth;
-	m->role[role].fail_err[op] = err;
-	m->role[role].fail_sticky[op] = sticky;
-	pthread_mutex_unlock(&m->lock);
-}
-
-void kv_mem_skip_to(struct kv *kv, enum kv_role role, uint64_t next_id)
-{
-	struct role_state *r = &((struct kv_mem *)kv)->role[role];
-
-	if (r->next_id < next_id)
-		r->next_id = next_id;
-}
-
-void kv_mem_each(struct kv *kv, enum kv_role role,
-		 void (*each)(void *ctx, uint64_t key, const void *value, size_t len), void *ctx)
-{
-	struct role_state *r = &((struct kv_mem *)kv)->role[role];
-	struct hmap_iter it = {0};
-	struct hmap_node *n;
-
-	while ((n = hmap_each(&r->map, &it))) {
-		struct record *rec = container_of(n, struct record, node);
-
-		each(ctx, rec->key, rec->data, rec->len);
-	}
-}
-
-uint64_t kv_mem_count(struct kv *kv, enum kv_role role, enum kv_op op)
-{
-	return ((struct kv_mem *)kv)->role[role].count[op];
 }

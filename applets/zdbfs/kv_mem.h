@@ -23,20 +23,4 @@ struct kv_mem_event kv_mem_event_at(struct kv *kv, size_t index);
 /* A new store that holds the first changes[role] changes of each role, all durable. NULL: out of memory. */
 struct kv *kv_mem_at(struct kv *kv, const size_t changes[KV_ROLES], bool record);
 
-/* Payload of one role beyond `bytes` is refused with -ENOSPC (0 = no limit). */
-void kv_mem_limit(struct kv *kv, enum kv_role role, uint64_t bytes);
-
-/* From now on the `nth` request (1 = next) of this kind and role, and all after it while `sticky`, end with `err`. */
-void kv_mem_fail(struct kv *kv, enum kv_role role, enum kv_op op, unsigned nth, int err, bool sticky);
-
-/* The next insert of this role gets at least this key: budgets and old volumes. */
-void kv_mem_skip_to(struct kv *kv, enum kv_role role, uint64_t next_id);
-
-/* Calls `each` for every live record of a role, in no order. */
-void kv_mem_each(struct kv *kv, enum kv_role role,
-		 void (*each)(void *ctx, uint64_t key, const void *value, size_t len), void *ctx);
-
-/* Number of requests of this kind answered so far, for tests of round trips. */
-uint64_t kv_mem_count(struct kv *kv, enum kv_role role, enum kv_op op);
-
 #endif

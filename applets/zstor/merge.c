@@ -121,32 +121,6 @@ static int merge_one(struct zstor *z, struct obj_work *w, struct manifest_ns *ns
 	return rc;
 }
 
-/*
- * The first 32 neighbours that cover equally many segments and begin where a larger bundle may begin. Looked for anywhere in
- * the list, so that a merge that failed once, or a point that brought many bundles, leaves nothing unmerged.
- */
-static bool find_due(const struct manifest_ns *ns, size_t *begin)
-{
-	size_t run = 0;
-
-	for (size_t i = 0; i < ns->bundles_count; i++) {
-		const struct manifest_bundle *b = &ns->bundles[i];
-		uint64_t span = (uint64_t)b->last - b->first + 1;
-
-		if (run && (uint64_t)b[-1].last - b[-1].first + 1 == span)
-			run++;
-		else
-			run = b->first % (span * BUNDLE_FAN) == 0;
-		if (run && b->first % (span * BUNDLE_FAN) == 0)
-			run = 1;
-		if (run == BUNDLE_FAN) {
-			*begin = i + 1 - BUNDLE_FAN;
-			return true;
-		}
-	}
-	return false;
-}
-
 int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, struct obj_id_list *old,
 		      struct obj_id_list *made, char *why)
 {
@@ -158,7 +132,7 @@ int merge_due_bundles(struct zstor *z, struct obj_work *w, struct manifest *m, s
 		for (int merges = 0; merges < MERGES_PER_POINT; merges++) {
 			size_t begin;
 
-			if (!find_due(ns, &begin))
+			if (!manifest_ns_merge_due(ns, &begin))
 				break;
 			rc = merge_one(z, w, ns, begin, begin + BUNDLE_FAN, old, made, why);
 			if (rc < 0)

@@ -107,8 +107,8 @@ static int read_into(struct zstor *z, struct obj_work *w, const struct obj_id *i
 	return rc;
 }
 
-int retrieve_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
-		     char *why)
+static int retrieve_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment,
+			    const char *path, char *why)
 {
 	struct obj_id id;
 	struct zs_row row;

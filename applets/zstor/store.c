@@ -175,15 +175,6 @@ static bool is_up(struct zs_store *s)
 	return st.up;
 }
 
-unsigned stores_meta_up(struct zstor *z)
-{
-	unsigned up = 0;
-
-	for (unsigned i = 0; i < z->meta_count; i++)
-		up += is_up(&z->meta[i]);
-	return up;
-}
-
 /* ----------------------------------------------------------------------------------------------- placement --- */
 
 static uint32_t random_bits(void *ctx)

@@ -195,7 +195,6 @@ void stores_close(struct zstor *z);
 /* Contacts one store; learns its type. Logs when it went up or down, and then wakes who waits. */
 void store_ping(struct zstor *z, struct zs_store *s);
 void stores_ping_all(struct zstor *z); /* for commands without a daemon */
-unsigned stores_meta_up(struct zstor *z);
 /*
  * Chooses n stores for an object into out[n] (place.h); `avoid` has a bit per data store. 0, or -EAGAIN with a sentence
  * that names the stores that are missing, why, and since when.
@@ -313,8 +312,6 @@ int restore_answer(struct zstor *z, char *why);
 
 /* retrieve.c. Exit codes. */
 int retrieve_path(struct zstor *z, const char *path, char *why);
-int retrieve_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
-		     char *why);
 int check_path(struct zstor *z, const char *path, uint8_t content[CONTENT_ID_BYTES], bool *stored, char *why);
 /* Path -> namespace and number of a data file below the data root; false otherwise. */
 bool path_is_segment(struct zstor *z, const char *path, char *ns, uint32_t *segment);

@@ -286,22 +286,6 @@ int file_copy_range(int dst_fd, off_t dst_off, int src_fd, off_t src_off, off_t 
 	return code;
 }
 
-int file_clone(int dst_fd, int src_fd, off_t len)
-{
-	struct stat st;
-
-	if (sys->fstat(src_fd, &st) < 0)
-		return -errno;
-	if (len < 0)
-		len = st.st_size;
-	if (len > st.st_size)
-		return -EIO;
-	if (len == st.st_size && sys->clone_file(dst_fd, src_fd) == 0)
-		return 0;
-	/* Whatever the reason for not sharing blocks, copying is right; a real error shows again there. */
-	return file_copy_range(dst_fd, 0, src_fd, 0, len);
-}
-
 int file_lock(const char *path)
 {
 	char pid[24];

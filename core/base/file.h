@@ -80,11 +80,6 @@ int file_list(const char *dir, int (*each)(void *ctx, const char *name, unsigned
 /* 1 exists, 0 does not, negative errno when that cannot be said. size and mtime: through sys->stat. */
 int file_exists(const char *path);
 
-/*
- * Makes dst_fd (empty, writable) a copy of `len` bytes of src_fd from its start (len = -1: all): blocks shared where the
- * file system can (FICLONE, whole files only), otherwise copied. Not synced.
- */
-int file_clone(int dst_fd, int src_fd, off_t len);
 /* Copies a range with a bounded buffer; -EIO when the source ends early. */
 int file_copy_range(int dst_fd, off_t dst_off, int src_fd, off_t src_off, off_t len);
 

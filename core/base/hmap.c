@@ -165,15 +165,6 @@ static int grow_to(struct hmap *map, size_t size)
 	return 0;
 }
 
-int hmap_reserve(struct hmap *map, size_t count)
-{
-	size_t size = map->table ? map->size_mask + 1 : TABLE_MIN;
-
-	while (size < count && size <= SIZE_MAX / 4 / sizeof(void *))
-		size *= 2;
-	return map->table && size <= map->size_mask + 1 ? 0 : grow_to(map, size);
-}
-
 struct hmap_node *hmap_first_of(const struct hmap *map, uint64_t hash)
 {
 	struct hmap_node *node = *bucket_of(map, hash);

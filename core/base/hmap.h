@@ -45,9 +45,6 @@ void hmap_init(struct hmap *map);
 /* Frees the tables, not the items. */
 void hmap_release(struct hmap *map);
 
-/* Makes the table large enough for `count` items. 0 or -ENOMEM; the map is usable either way. */
-int hmap_reserve(struct hmap *map, size_t count);
-
 /* Hash of a key. hmap_hash_u64 is a faster one for integer keys (do not mix the two in one map). */
 uint64_t hmap_hash(const void *key, size_t len);
 uint64_t hmap_hash_u64(uint64_t key);

@@ -56,39 +56,9 @@ void log_level_set(enum log_level level)
 	atomic_store(&L.level, (int)level);
 }
 
-enum log_level log_level_get(void)
-{
-	return (enum log_level)atomic_load_explicit(&L.level, memory_order_relaxed);
-}
-
 bool log_enabled(enum log_level level)
 {
-	return level <= log_level_get();
-}
-
-const char *log_who(void)
-{
-	return atomic_load(&L.who);
-}
-
-bool log_level_parse(const char *text, enum log_level *level)
-{
-	static const struct {
-		const char *name;
-		enum log_level level;
-	} names[] = {
-		{"err", LOG_LEVEL_ERR},      {"error", LOG_LEVEL_ERR}, {"warn", LOG_LEVEL_WARN},
-		{"warning", LOG_LEVEL_WARN}, {"info", LOG_LEVEL_INFO}, {"debug", LOG_LEVEL_DEBUG},
-		{"trace", LOG_LEVEL_DEBUG},
-	};
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-		if (strcmp(names[i].name, text) == 0) {
-			*level = names[i].level;
-			return true;
-		}
-	}
-	return false;
+	return (int)level <= atomic_load_explicit(&L.level, memory_order_relaxed);
 }
 
 void log_fd_set(int fd)
@@ -161,7 +131,7 @@ struct line {
 
 static void line_start(struct line *l, enum log_level level)
 {
-	const char *who = log_who();
+	const char *who = atomic_load(&L.who);
 	char when[CLOCK_ISO_MAX];
 	int n;
 

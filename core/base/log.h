@@ -38,11 +38,6 @@ enum log_form {
  */
 void log_init(const char *who, enum log_form form, enum log_level level);
 void log_level_set(enum log_level level);
-enum log_level log_level_get(void);
-const char *log_who(void);
-
-/* "err"/"error", "warn"/"warning", "info", "debug", "trace" (= debug) -> level; false for any other text. */
-bool log_level_parse(const char *text, enum log_level *level);
 
 /* Lines go to `fd` from now on (not owned, not closed). */
 void log_fd_set(int fd);

@@ -159,28 +159,7 @@ static void *or_die(void *ptr)
 	return ptr;
 }
 
-void *xmem_alloc(size_t size)
-{
-	return or_die(mem_alloc(size));
-}
-
 void *xmem_calloc(size_t count, size_t size)
 {
 	return or_die(mem_calloc(count, size));
-}
-
-char *xmem_strdup(const char *text)
-{
-	return or_die(mem_strdup(text));
-}
-
-char *xmem_fmt(const char *format, ...)
-{
-	va_list ap;
-	char *text;
-
-	va_start(ap, format);
-	text = fmt_v(format, ap);
-	va_end(ap);
-	return or_die(text);
 }

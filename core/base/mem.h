@@ -47,9 +47,6 @@ void mem_free_wiped(void *data, size_t len);
  * For start-up code and one-shot commands only: the same, but prints "who: out of memory" and exits with 1 instead of
  * returning NULL. Never call these where a daemon's loop can reach them.
  */
-void *xmem_alloc(size_t size);
 void *xmem_calloc(size_t count, size_t size);
-char *xmem_strdup(const char *text);
-char *xmem_fmt(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

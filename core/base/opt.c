@@ -253,19 +253,6 @@ static bool take(const struct parser *p, const struct opt *o, const char *value)
 	return store(p, o, value);
 }
 
-bool opt_given(const struct opt_args *args, const char *name)
-{
-	bool is_letter = name[0] && !name[1];
-
-	for (size_t i = 0; args->options[i].type != OPT_T_END; i++) {
-		const struct opt *o = &args->options[i];
-
-		if ((o->name && !strcmp(o->name, name)) || (is_letter && o->letter == name[0]))
-			return given_at(args, i);
-	}
-	return false;
-}
-
 static size_t min3(size_t a, size_t b, size_t c)
 {
 	size_t least = a < b ? a : b;

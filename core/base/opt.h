@@ -202,7 +202,7 @@ struct opt_args {
 	int argc;    /* number of positional arguments */
 	char **argv; /* they, ended by NULL; lies inside the argv that was parsed */
 	const struct opt *options;
-	uint64_t given[(OPT_MAX + 63) / 64]; /* rows that were on the command line; see opt_given() */
+	uint64_t given[(OPT_MAX + 63) / 64]; /* rows that were on the command line */
 };
 
 /*
@@ -232,9 +232,6 @@ bool opt_parse_verb(const struct applet *self, const struct verb *verb, void *ta
  */
 bool opt_parse_words(const struct opt_spec *spec, void *target, char *text, char separator,
 		     struct opt_list *unknown, int *code);
-
-/* Whether the option with this long name (or, for one-letter texts, this letter) was on the command line. */
-bool opt_given(const struct opt_args *args, const char *name);
 
 /*
  * Prints one line "who: <message>: see 'who --help'" on standard error and returns the table's usage exit

@@ -55,15 +55,6 @@ struct spawned {
  */
 int spawn_start(const struct spawn *s, struct spawned *child, struct err_text *err);
 
-/*
- * Runs a program to its end: what it writes to descriptor 1 is appended to `out` (NULL: not captured), of 2 to `err_out`
- * (NULL: inherited); beyond the buffer's bound it is read and thrown away. *status gets the wait(2) status. At the
- * deadline (timeout_ms < 0: none) its process group is killed: -ETIMEDOUT. For start-up and one-shot commands: it
- * waits.
- */
-int spawn_run(const struct spawn *s, int timeout_ms, struct buf *out, struct buf *err_out, int *status,
-	      struct err_text *err);
-
 /* "exit code 3", "signal 9 (killed)" for a wait(2) status. Returns dst; 64 bytes are enough. */
 char *spawn_status_str(char *dst, size_t size, int status);
 

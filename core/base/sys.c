@@ -5,10 +5,8 @@
 #include "core/base/sys.h"
 
 #include <errno.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <sys/syscall.h>
-#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -20,11 +18,6 @@ static int real_open(const char *path, int flags, mode_t mode)
 static int real_openat(int dirfd, const char *path, int flags, mode_t mode)
 {
 	return openat(dirfd, path, flags | O_CLOEXEC, mode);
-}
-
-static int real_clone_file(int dst_fd, int src_fd)
-{
-	return ioctl(dst_fd, FICLONE, src_fd);
 }
 
 /* The wrapper is missing in some libcs; the system call is older than every kernel we run on. */
@@ -63,7 +56,6 @@ const struct sys_ops sys_real = {
 	.posix_fadvise = real_posix_fadvise,
 	.ftruncate = ftruncate,
 	.fallocate = fallocate,
-	.clone_file = real_clone_file,
 	.rename = rename,
 	.renameat2 = real_renameat2,
 	.link = link,

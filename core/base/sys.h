@@ -52,8 +52,6 @@ struct sys_ops {
 
 	int (*ftruncate)(int fd, off_t size);
 	int (*fallocate)(int fd, int mode, off_t off, off_t len);
-	/* FICLONE: makes dst_fd share all blocks of src_fd. -1 and EOPNOTSUPP, EXDEV, EINVAL, ENOTTY where not possible. */
-	int (*clone_file)(int dst_fd, int src_fd);
 
 	int (*rename)(const char *from, const char *to);
 	int (*renameat2)(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags);

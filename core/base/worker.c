@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -203,22 +202,4 @@ int worker_submit(struct worker_pool *pool, struct worker_job *job)
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return code;
-}
-
-size_t worker_pending(struct worker_pool *pool)
-{
-	size_t n;
-
-	pthread_mutex_lock(&pool->lock);
-	n = pool->queued + pool->running;
-	pthread_mutex_unlock(&pool->lock);
-	return n;
-}
-
-unsigned worker_cpu_count(void)
-{
-	cpu_set_t set;
-	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
-
-	return n > 0 ? (unsigned)n : 1;
 }

@@ -232,7 +232,7 @@ const struct cfg_node *cfg_child(const struct cfg_node *map, const char *key)
 	return map && map->kind == CFG_MAP ? cfg_find(map, key, strlen(key)) : NULL;
 }
 
-const struct cfg_node *cfg_at(const struct cfg_node *node, size_t index)
+static const struct cfg_node *child_at(const struct cfg_node *node, size_t index)
 {
 	cfg_each(node, n)
 	{
@@ -271,7 +271,7 @@ const struct cfg_node *cfg_get(const struct cfg_node *node, const char *path)
 		if (node->kind == CFG_MAP)
 			node = cfg_find(node, part, len);
 		else if (node->kind == CFG_LIST && str_parse_u64_n(part, len, &index) == 0)
-			node = cfg_at(node, index);
+			node = child_at(node, index);
 		else
 			node = NULL;
 	}

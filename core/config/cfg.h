@@ -84,9 +84,8 @@ void cfg_free(struct cfg_node *root);
  * that holds dots itself is quoted: a."b.c". NULL when it is absent, or when `node` is NULL.
  */
 const struct cfg_node *cfg_get(const struct cfg_node *node, const char *path);
-/* The direct child of a map with exactly this key; the n-th child of a map or list. */
+/* The direct child of a map with exactly this key, or NULL. */
 const struct cfg_node *cfg_child(const struct cfg_node *map, const char *key);
-const struct cfg_node *cfg_at(const struct cfg_node *node, size_t index);
 
 #define cfg_each(node, it) for (const struct cfg_node *it = (node) ? (node)->first : NULL; it; it = it->next)
 

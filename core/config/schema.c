@@ -111,12 +111,6 @@ static int check_map(const struct schema_row *rows, const struct cfg_node *map, 
 	return 0;
 }
 
-int schema_check_keys(const struct schema_row *rows, const struct cfg_node *node, bool strict,
-		      struct err_text *err)
-{
-	return check_map(rows, node, "", strict, err);
-}
-
 /* ---- values ---- */
 
 static int fill_str(const struct schema_row *row, const struct cfg_node *node, void *target,
@@ -259,7 +253,7 @@ int schema_fill(const struct schema_row *rows, const struct cfg_node *node, void
 
 	if (node && node->kind != CFG_MAP)
 		return cfg_error(node, err, "not a table");
-	code = schema_check_keys(rows, node, strict, err);
+	code = check_map(rows, node, "", strict, err);
 	for (const struct schema_row *row = rows; row->type != SCHEMA_T_END && code == 0; row++) {
 		code = check_presence(row, node, strict, err);
 		if (code == 0)

@@ -117,8 +117,4 @@ int schema_fill(const struct schema_row *rows, const struct cfg_node *node, void
 /* Frees (and wipes, for secrets) the strings that schema_fill() put into `target`. */
 void schema_release(const struct schema_row *rows, void *target);
 
-/* Only the check for unknown keys, for a subtree that somebody reads by hand. 0 or -E_CONFIG. */
-int schema_check_keys(const struct schema_row *rows, const struct cfg_node *node, bool strict,
-		      struct err_text *err);
-
 #endif

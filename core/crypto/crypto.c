@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <sodium.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -14,8 +13,6 @@
 #include "core/base/endian.h"
 #include "core/base/sys.h"
 #include "core/crypto/crypto.h"
-
-static atomic_bool secret_unlocked;
 
 int crypto_init(void)
 {
@@ -80,8 +77,7 @@ void *crypto_secret_alloc(size_t len)
 
 	if (p == MAP_FAILED)
 		return NULL;
-	if (mlock(p, bytes) != 0)
-		atomic_store(&secret_unlocked, true);
+	(void)mlock(p, bytes); /* refused beyond RLIMIT_MEMLOCK: then it works, but may be swapped */
 	(void)madvise(p, bytes, MADV_DONTDUMP); /* not needed for correctness; old kernels may refuse it */
 	return p;
 }
@@ -92,9 +88,4 @@ void crypto_secret_free(void *p, size_t len)
 		return;
 	crypto_wipe(p, len);
 	munmap(p, whole_pages(len > 0 ? len : 1));
-}
-
-bool crypto_secret_is_locked(void)
-{
-	return !atomic_load(&secret_unlocked);
 }

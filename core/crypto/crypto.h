@@ -37,12 +37,10 @@ bool crypto_equal(const void *a, const void *b, size_t len);
 
 /*
  * Memory for keys: page-aligned, locked where the limit allows (RLIMIT_MEMLOCK; without it the memory works
- * but may be swapped, and crypto_secret_is_locked() says so), not in core dumps, wiped by the free.
+ * but may be swapped), not in core dumps, wiped by the free.
  * NULL without memory.
  */
 void *crypto_secret_alloc(size_t len);
 void crypto_secret_free(void *p, size_t len);
-/* False once any crypto_secret_alloc() of this process could not lock its memory. */
-bool crypto_secret_is_locked(void);
 
 #endif

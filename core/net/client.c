@@ -82,11 +82,6 @@ const char *client_name(const struct client *c)
 	return c->name;
 }
 
-void client_set_timeout(struct client *c, unsigned op_ms)
-{
-	c->op_ms = op_ms ? op_ms : c->op_ms_default;
-}
-
 int client_fd(const struct client *c)
 {
 	return c->ctx ? c->ctx->fd : -1;
@@ -297,7 +292,8 @@ int client_take(struct client *c, redisReply **reply)
 	return 0;
 }
 
-int client_discard(struct client *c)
+/* Takes and drops everything that is still owed. */
+static int discard(struct client *c)
 {
 	redisReply *reply;
 	int err = 0;
@@ -315,7 +311,7 @@ int client_command(struct client *c, redisReply **reply, int argc, const char **
 	int err;
 
 	*reply = NULL;
-	err = client_discard(c);
+	err = discard(c);
 	if (!err)
 		err = client_append(c, argc, argv, lens);
 	return err ? err : client_take(c, reply);

@@ -57,8 +57,6 @@ void client_close(struct client *c);
 const char *client_error(const struct client *c);
 /* "host:port" or the socket's path; with the namespace: "host:port/ns". */
 const char *client_name(const struct client *c);
-/* Time limit of the next calls, in ms; 0 = the option's. */
-void client_set_timeout(struct client *c, unsigned op_ms);
 /* The socket, for poll(); -1 when broken. */
 int client_fd(const struct client *c);
 
@@ -74,11 +72,10 @@ int client_words(struct client *c, redisReply **reply, ...) __attribute__((senti
 /*
  * Pipelining: append any number of requests, then take as many replies, in order. client_append() only
  * queues; the queue is sent by client_take() (or early, when it passes 1 MiB: a reply that arrives meanwhile
- * is kept). client_discard() takes and drops everything that is still owed.
+ * is kept).
  */
 int client_append(struct client *c, int argc, const char **argv, const size_t *lens);
 int client_take(struct client *c, redisReply **reply);
-int client_discard(struct client *c);
 /* Replies still owed. */
 size_t client_pending(const struct client *c);
 

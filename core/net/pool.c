@@ -167,16 +167,6 @@ int pool_add(struct pool *pool, const struct backend_addr *given, struct backend
 	return code;
 }
 
-struct backend *pool_find(struct pool *pool, const char *id)
-{
-	struct backend *b;
-
-	pthread_mutex_lock(&pool->lock);
-	b = find_locked(pool, id);
-	pthread_mutex_unlock(&pool->lock);
-	return b;
-}
-
 void pool_retire(struct pool *pool, struct backend *b)
 {
 	struct list stale;
@@ -189,33 +179,6 @@ void pool_retire(struct pool *pool, struct backend *b)
 	pool_conns_take_stale(b, &stale);
 	pthread_mutex_unlock(&b->lock);
 	pool_conns_close(&stale);
-}
-
-size_t pool_list(struct pool *pool, struct backend **out, size_t max)
-{
-	size_t i, n = 0;
-
-	pthread_mutex_lock(&pool->lock);
-	for (i = 0; i < pool->count; i++) {
-		struct backend *b = pool->table[i];
-		bool retired;
-
-		pthread_mutex_lock(&b->lock);
-		retired = b->retired;
-		pthread_mutex_unlock(&b->lock);
-		if (retired)
-			continue;
-		if (n < max)
-			out[n] = b;
-		n++;
-	}
-	pthread_mutex_unlock(&pool->lock);
-	return n;
-}
-
-const char *backend_id(const struct backend *b)
-{
-	return b->addr.id;
 }
 
 void backend_addr(struct backend *b, struct backend_addr *out)

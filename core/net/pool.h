@@ -58,13 +58,9 @@ void pool_free(struct pool *pool);
  * are closed when they come back). The backend lives as long as the pool. -EINVAL, -ENOMEM, -ENOSPC (more
  * than 1024). */
 int pool_add(struct pool *pool, const struct backend_addr *addr, struct backend **out);
-/* By id; NULL when there is none. */
-struct backend *pool_find(struct pool *pool, const char *id);
 /* A backend that the configuration no longer names: its calls fail with -ESHUTDOWN, connections are closed;
  * pool_add() with its id revives it. */
 void pool_retire(struct pool *pool, struct backend *b);
-/* Backends that are not retired, in order of adding: fills up to max, returns how many there are. */
-size_t pool_list(struct pool *pool, struct backend **out, size_t max);
 
 /* ----------------------------------------------------------------------------------------------- health */
 
@@ -84,7 +80,6 @@ struct backend_state {
 	uint64_t latency_us;  /* moving average of successful calls; 0 = none yet */
 };
 void backend_state(struct backend *b, struct backend_state *out);
-const char *backend_id(const struct backend *b);
 /* A copy of the address without the password. */
 void backend_addr(struct backend *b, struct backend_addr *out);
 /* Forgets the back-off, so that the next call tries at once. */
@@ -126,8 +121,6 @@ int backend_exists(struct backend *b, const void *key, size_t klen, bool *exists
 int backend_nsinfo(struct backend *b, struct nsinfo *out, struct net_error *err);
 /* Connects if needed and sends PING. */
 int backend_ping(struct backend *b, struct net_error *err);
-/* Makes everything written to it before durable: SYNC where it is offered (else -EOPNOTSUPP). */
-int backend_sync(struct backend *b, struct net_error *err);
 /*
  * Lists keys: calls fn for each key of one page; *cursor (at most 64 bytes, *cursor_len 0 = from the start)
  * is advanced. Returns 1 when there may be more, 0 at the end, or an error. 0-db: SCAN; redis: SCAN with
@@ -137,8 +130,5 @@ int backend_sync(struct backend *b, struct net_error *err);
 typedef int (*backend_scan_fn)(void *ctx, const uint8_t *key, size_t klen);
 int backend_scan(struct backend *b, const void *prefix, size_t prefix_len, uint8_t cursor[64],
 		 size_t *cursor_len, backend_scan_fn fn, void *ctx, struct net_error *err);
-/* Any other request; the reply is the caller's (freeReplyObject()). Error replies are returned as replies. */
-int backend_command(struct backend *b, redisReply **reply, int argc, const char **argv, const size_t *lens,
-		    struct net_error *err);
 
 #endif

@@ -25,12 +25,6 @@ int backend_ask(struct backend *b, redisReply **reply, struct net_error *err, in
 	return code;
 }
 
-int backend_command(struct backend *b, redisReply **reply, int argc, const char **argv, const size_t *lens,
-		    struct net_error *err)
-{
-	return backend_ask(b, reply, err, argc, argv, lens);
-}
-
 void backend_value_release(struct backend_value *v)
 {
 	if (v->owner)
@@ -244,14 +238,4 @@ static int ask_status(struct backend *b, const char *word, struct net_error *err
 int backend_ping(struct backend *b, struct net_error *err)
 {
 	return ask_status(b, "PING", err);
-}
-
-int backend_sync(struct backend *b, struct net_error *err)
-{
-	struct backend_state st;
-
-	backend_state(b, &st);
-	if (st.tried && !(st.extensions & CLIENT_EXT_SYNC))
-		return pool_fail(b, err, -EOPNOTSUPP, "SYNC: not offered");
-	return ask_status(b, "SYNC", err);
 }

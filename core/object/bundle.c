@@ -200,25 +200,3 @@ int bundle_apply(const struct bundle *b,
 	mem_free(chunk);
 	return rc;
 }
-
-bool bundle_merge_due(const uint32_t *spans, size_t count, size_t *begin, size_t *end)
-{
-	uint64_t first = 0, span;
-
-	if (count < BUNDLE_FAN)
-		return false;
-	span = spans[count - 1];
-	for (uint64_t level = 1; level < span; level *= BUNDLE_FAN)
-		if (level * BUNDLE_FAN > span)
-			return false; /* no power of 32 */
-	for (size_t i = 0; i < count - BUNDLE_FAN; i++)
-		first += spans[i];
-	for (size_t i = count - BUNDLE_FAN; i < count; i++)
-		if (spans[i] != span)
-			return false;
-	if (first % (span * BUNDLE_FAN) != 0)
-		return false;
-	*begin = count - BUNDLE_FAN;
-	*end = count;
-	return true;
-}

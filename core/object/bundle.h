@@ -74,11 +74,4 @@ int bundle_apply(const struct bundle *b,
 		 int (*write)(void *ctx, uint32_t file, uint32_t offset, const void *data, size_t len),
 		 void *ctx);
 
-/*
- * Whether the newest bundle completes 32 neighbours of one level (32^l segments each): true with [*begin, *end) to be
- * merged. spans[i] = segments covered by bundle i, in order, the first one beginning at segment 0. When the merge is
- * refused (-EMSGSIZE), the 32 stay as they are and are not asked for again.
- */
-bool bundle_merge_due(const uint32_t *spans, size_t count, size_t *begin, size_t *end);
-
 #endif

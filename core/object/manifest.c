@@ -9,6 +9,7 @@
 #include "core/base/endian.h"
 #include "core/base/err.h"
 #include "core/base/mem.h"
+#include "core/object/bundle.h"
 #include "core/object/manifest.h"
 
 enum {
@@ -443,4 +444,24 @@ int manifest_ns_bundle(struct manifest_ns *ns, const struct manifest_bundle *bun
 	bundles[from] = *bundle;
 	ns->bundles_count = (uint16_t)(ns->bundles_count - (to - from) + 1);
 	return 0;
+}
+
+bool manifest_ns_merge_due(const struct manifest_ns *ns, size_t *begin)
+{
+	size_t run = 0;
+
+	for (size_t i = 0; i < ns->bundles_count; i++) {
+		const struct manifest_bundle *b = &ns->bundles[i];
+		uint64_t span = (uint64_t)b->last - b->first + 1;
+
+		if (run && (uint64_t)b[-1].last - b[-1].first + 1 == span)
+			run++;
+		else
+			run = b->first % (span * BUNDLE_FAN) == 0;
+		if (run == BUNDLE_FAN) {
+			*begin = i + 1 - BUNDLE_FAN;
+			return true;
+		}
+	}
+	return false;
 }

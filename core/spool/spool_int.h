@@ -46,7 +46,4 @@ int spool_next_seq(struct spool *sp, uint64_t *seq);
 int spool_read_intent(struct spool *sp, const char *name, struct spool_intent *in, int *fd);
 /* True for a file name that may be an intention. */
 bool spool_name_is_intent(const char *name);
-/* Calls fn for each entry of the directory that is an intention; stops at non-zero. */
-int spool_each_name(struct spool *sp, int (*fn)(void *ctx, const char *name), void *ctx);
-
 #endif

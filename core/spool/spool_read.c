@@ -95,7 +95,8 @@ static int walk_one(void *ctx, const char *name, unsigned char type)
 	return spool_name_is_intent(name) ? walk->fn(walk->ctx, name) : 0;
 }
 
-int spool_each_name(struct spool *sp, int (*fn)(void *ctx, const char *name), void *ctx)
+/* Calls fn for each entry of the directory that is an intention; stops at non-zero. */
+static int each_name(struct spool *sp, int (*fn)(void *ctx, const char *name), void *ctx)
 {
 	struct name_walk walk = {.fn = fn, .ctx = ctx};
 
@@ -175,7 +176,7 @@ static int list(struct spool *sp, int (*each)(void *ctx, const struct spool_inte
 
 	if (rc < 0 && rc != -ENOENT)
 		return rc;
-	rc = spool_each_name(sp, gather_one, &g);
+	rc = each_name(sp, gather_one, &g);
 	if (rc == 0 && g.count)
 		qsort(g.items, g.count, sizeof(g.items[0]), by_seq);
 	for (size_t i = 0; rc == 0 && i < g.count; i++) {

@@ -498,7 +498,6 @@ static void check_workers(void **state)
 	RUN_UNTIL(&loop, jobs_done == submitted);
 	for (int i = 0; i < JOBS; i++)
 		assert_true(atomic_load(&jobs[i].ran) == 1 && jobs[i].done == 1 && !jobs[i].was_cancelled);
-	assert_int_equal(worker_pending(pool), 0);
 	worker_pool_free(pool, true);
 	loop_release(&loop);
 	free(jobs);
@@ -527,7 +526,6 @@ static void check_worker_stop(void **state)
 		for (int i = 1; i < 5; i++)
 			assert_int_equal(worker_submit(pool, &jobs[i].job), 0);
 		assert_int_equal(worker_submit(pool, &jobs[5].job), -EAGAIN);
-		assert_int_equal(worker_pending(pool), 5);
 		pthread_mutex_unlock(&gate);
 		worker_pool_free(pool, drain);
 		assert_int_equal(jobs_done, 5);

@@ -160,18 +160,6 @@ static void check_limit(void **state)
 	assert_int_equal(held, 97);
 }
 
-static void check_levels(void **state)
-{
-	enum log_level level;
-
-	(void)state;
-	assert_true(log_level_parse("warning", &level));
-	assert_int_equal(level, LOG_LEVEL_WARN);
-	assert_true(log_level_parse("trace", &level));
-	assert_int_equal(level, LOG_LEVEL_DEBUG);
-	assert_false(log_level_parse("loud", &level));
-}
-
 static void check_errors(void **state)
 {
 	struct err_text e = {""};
@@ -298,11 +286,11 @@ static void check_memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_lines),     cmocka_unit_test(check_daemon_form),
-		cmocka_unit_test(check_full_pipe), cmocka_unit_test(check_file),
-		cmocka_unit_test(check_limit),     cmocka_unit_test(check_levels),
-		cmocka_unit_test(check_errors),    cmocka_unit_test(check_clock),
-		cmocka_unit_test(check_counters),  cmocka_unit_test(check_memory),
+		cmocka_unit_test(check_limit),       cmocka_unit_test(check_lines),
+		cmocka_unit_test(check_daemon_form), cmocka_unit_test(check_full_pipe),
+		cmocka_unit_test(check_file),        cmocka_unit_test(check_errors),
+		cmocka_unit_test(check_clock),       cmocka_unit_test(check_counters),
+		cmocka_unit_test(check_memory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,28 +15,36 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/base/buf.h"
-#include "core/base/clock.h"
 #include "core/base/file.h"
-#include "core/base/mem.h"
 #include "core/base/spawn.h"
 #include "core/base/str.h"
 #include "tests/unit/support/sys_test.h"
 
 /* What a shell script prints, run with a specification of the test's. */
-static char *output_of(struct spawn *s, const char *script, int *status)
+static char *output_of(const struct spawn *spec, const char *script, int *status)
 {
 	const char *argv[] = {"sh", "-c", script, NULL};
-	struct buf out = BUF_INIT(65536);
+	struct spawn s = *spec;
+	struct spawned child;
 	struct err_text err = {""};
-	char *text;
+	char text[65536];
+	ssize_t n;
+	int fds[2];
 
-	s->argv = argv;
-	if (spawn_run(s, 10000, &out, NULL, status, &err))
+	assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+	s.argv = argv;
+	s.fds[s.fd_count++] = (struct spawn_fd){.child_fd = 1, .parent_fd = fds[1]};
+	if (spawn_start(&s, &child, &err))
 		fail_msg("%s", err.text);
-	text = strdup(buf_str(&out));
-	buf_release(&out);
-	return text;
+	close(fds[1]);
+	n = file_read_full(fds[0], text, sizeof(text) - 1);
+	assert_true(n >= 0);
+	text[n] = '\0';
+	close(fds[0]);
+	assert_int_equal(waitpid(child.pid, status, 0), child.pid);
+	if (child.pidfd >= 0)
+		close(child.pidfd);
+	return strdup(text);
 }
 
 static void check_output(void **state)
@@ -175,57 +183,6 @@ static void check_failures(void **state)
 	assert_int_equal(errno, ECHILD);
 }
 
-/* A program that does not end, and what it has started, are ended at the deadline. */
-static void check_deadline(void **state)
-{
-	const char *argv[] = {"/bin/sh", "-c", "sleep 1000 & echo $!; wait", NULL};
-	struct buf out = BUF_INIT(100);
-	struct spawn s = {.argv = argv};
-	struct err_text err = {""};
-	uint64_t end = clock_deadline(10000), pid;
-	int status;
-
-	(void)state;
-	assert_int_equal(spawn_run(&s, 300, &out, NULL, &status, &err), -ETIMEDOUT);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	assert_int_equal(str_parse_u64(str_trim((char *)(uintptr_t)buf_str(&out)), &pid), 0);
-	/* The grandchild is a zombie or gone, as soon as its new parent looks. */
-	for (;;) {
-		char path[64], *text = NULL;
-		bool is_over;
-
-		snprintf(path, sizeof(path), "/proc/%u/stat", (unsigned)pid);
-		is_over = file_read_all(path, 4096, &text, NULL) != 0 || strstr(text, ") Z") ||
-			  strstr(text, ") X");
-		mem_free(text);
-		if (is_over)
-			break;
-		assert_true(clock_left_ms(end) > 0);
-		usleep(1000);
-	}
-	buf_release(&out);
-}
-
-/* More output than the buffer takes does not stop the program. */
-static void check_bounded_output(void **state)
-{
-	const char *argv[] = {"/bin/sh", "-c",
-			      "i=0; while [ $i -lt 3000 ]; do echo 0123456789012345678901234567890123456789; "
-			      "i=$((i+1)); done; echo E >&2",
-			      NULL};
-	struct buf out = BUF_INIT(1000), err_out = BUF_INIT(1000);
-	struct spawn s = {.argv = argv};
-	int status;
-
-	(void)state;
-	assert_int_equal(spawn_run(&s, 20000, &out, &err_out, &status, NULL), 0);
-	assert_int_equal(status, 0);
-	assert_int_equal(out.len, 1000);
-	assert_string_equal(buf_str(&err_out), "E\n");
-	buf_release(&out);
-	buf_release(&err_out);
-}
-
 static void check_find(void **state)
 {
 	char path[100];
@@ -243,10 +200,9 @@ static void check_find(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(check_output),         cmocka_unit_test(check_descriptors),
-		cmocka_unit_test(check_environment),    cmocka_unit_test(check_reset),
-		cmocka_unit_test(check_failures),       cmocka_unit_test(check_deadline),
-		cmocka_unit_test(check_bounded_output), cmocka_unit_test(check_find),
+		cmocka_unit_test(check_output),      cmocka_unit_test(check_descriptors),
+		cmocka_unit_test(check_environment), cmocka_unit_test(check_reset),
+		cmocka_unit_test(check_failures),    cmocka_unit_test(check_find),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -347,8 +347,7 @@ static void a_server_that_misbehaves(void **state)
 	(void)state;
 	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		server.manner = GOOD;
-		assert_int_equal(open_client(&c, 30000, "", "", why), 0);
-		client_set_timeout(c, cases[i].op_ms);
+		assert_int_equal(open_client(&c, cases[i].op_ms, "", "", why), 0);
 		server.manner = cases[i].manner;
 		assert_int_equal(client_words(c, &reply, "PING", NULL), cases[i].code);
 		assert_null(reply);
@@ -595,7 +594,7 @@ static void addresses_change_and_retire(void **state)
 {
 	struct backend_addr addr = {.id = "one", .namespace = "data"}, shown;
 	struct net_error err;
-	struct backend *b, *same, *list[4];
+	struct backend *b, *same;
 	struct pool *pool = make_pool(&b, 30000);
 
 	(void)state;
@@ -609,14 +608,11 @@ static void addresses_change_and_retire(void **state)
 	assert_int_equal(server.accepted, 2); /* with the new password */
 	backend_addr(b, &shown);
 	assert_string_equal(shown.password, "");
-	assert_int_equal(pool_list(pool, list, 4), 2);
 	pool_retire(pool, b);
 	assert_int_equal(backend_ping(b, &err), -ESHUTDOWN);
-	assert_int_equal(pool_list(pool, list, 4), 1);
 	assert_int_equal(pool_add(pool, &addr, &same), 0);
 	assert_int_equal(backend_ping(b, &err), 0);
-	assert_ptr_equal(pool_find(pool, "one"), b);
-	assert_null(pool_find(pool, "two"));
+	assert_ptr_equal(same, b);
 	addr.unix_path[0] = '\0';
 	assert_int_equal(pool_add(pool, &addr, &same), -EINVAL);
 	pool_free(pool);

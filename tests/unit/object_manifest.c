@@ -411,41 +411,72 @@ static void damaged_bundles_are_refused(void **state)
 	close(fd);
 }
 
+/* Puts a bundle of the 32 that are due in their place. */
+static void merge_32(struct manifest_ns *ns, size_t begin)
+{
+	struct manifest_bundle b = span(ns->bundles[begin].first, ns->bundles[begin + 31].last);
+	size_t before = ns->bundles_count;
+
+	assert_int_equal(manifest_ns_bundle(ns, &b, NULL, NULL), 0);
+	assert_int_equal(ns->bundles_count, before - 31);
+}
+
+static struct manifest_ns *one_namespace(struct manifest *m)
+{
+	struct manifest_ns *ns;
+
+	manifest_init(m);
+	ns = manifest_add(m, "data", 4, 1);
+	assert_non_null(ns);
+	return ns;
+}
+
 static void thirty_two_of_a_level_are_due(void **state)
 {
-	static uint32_t spans[5000];
-	size_t count = 0, begin, end, merges = 0, most = 0;
-	uint64_t total = 0;
+	struct manifest m;
+	struct manifest_ns *ns = one_namespace(&m);
+	size_t begin, merges = 0, most = 0;
 
 	(void)state;
 	for (uint32_t segment = 0; segment < 100000; segment++) {
-		spans[count++] = 1;
-		while (bundle_merge_due(spans, count, &begin, &end)) {
-			uint32_t sum = 0;
+		struct manifest_bundle b = span(segment, segment);
 
-			assert_int_equal(end, count);
-			assert_int_equal(end - begin, 32);
-			for (size_t i = begin; i < end; i++)
-				sum += spans[i];
-			spans[begin] = sum;
-			count = begin + 1;
-			merges++;
-		}
-		most = count > most ? count : most;
+		assert_int_equal(manifest_ns_bundle(ns, &b, NULL, NULL), 0);
+		for (; manifest_ns_merge_due(ns, &begin); merges++)
+			merge_32(ns, begin);
+		most = ns->bundles_count > most ? ns->bundles_count : most;
 	}
-	for (size_t i = 0; i < count; i++)
-		total += spans[i];
-	assert_int_equal(total, 100000);
+	assert_int_equal(ns->bundles[ns->bundles_count - 1].last, 99999);
 	/* 100000 = 3 * 32^3 + 1 * 32^2 + 21 * 32 + 0 (format: a restore reads 25) */
-	assert_int_equal(count, 25);
+	assert_int_equal(ns->bundles_count, 25);
 	assert_true(most <= 4 * 32);
 	assert_true(merges > 3000);
-	/* refused once, not asked for again */
-	for (count = 0; count < 32; count++)
-		spans[count] = 1;
-	assert_true(bundle_merge_due(spans, 32, &begin, &end));
-	spans[32] = 1;
-	assert_false(bundle_merge_due(spans, 33, &begin, &end));
+	manifest_release(&m);
+}
+
+/* Merges that did not happen in their time happen later, in the same shape; no bundle begins where its level does not. */
+static void merges_left_behind_are_made_up_for(void **state)
+{
+	struct manifest m;
+	struct manifest_ns *ns = one_namespace(&m);
+	struct manifest_bundle first = span(0, 15);
+	size_t begin;
+
+	(void)state;
+	assert_int_equal(manifest_ns_bundle(ns, &first, NULL, NULL), 0);
+	for (uint32_t segment = 16; segment < 32 + 64 + 31; segment++) {
+		struct manifest_bundle b = span(segment, segment);
+
+		assert_int_equal(manifest_ns_bundle(ns, &b, NULL, NULL), 0);
+	}
+	assert_true(manifest_ns_merge_due(ns, &begin));
+	assert_int_equal(ns->bundles[begin].first, 32);
+	merge_32(ns, begin);
+	assert_true(manifest_ns_merge_due(ns, &begin));
+	assert_int_equal(ns->bundles[begin].first, 64);
+	merge_32(ns, begin);
+	assert_false(manifest_ns_merge_due(ns, &begin)); /* 31 are left */
+	manifest_release(&m);
 }
 
 static int begin_all(void **state)
@@ -474,6 +505,7 @@ int main(void)
 		cmocka_unit_test(rows_join_a_bundle_without_any),
 		cmocka_unit_test(damaged_bundles_are_refused),
 		cmocka_unit_test(thirty_two_of_a_level_are_due),
+		cmocka_unit_test(merges_left_behind_are_made_up_for),
 	};
 
 	return cmocka_run_group_tests_name("object_manifest", tests, begin_all, end_all);

@@ -380,28 +380,6 @@ out:
 	return rc;
 }
 
-/* Sharing blocks is a write of the whole content. */
-static int d_clone_file(int dst_fd, int src_fd)
-{
-	unsigned char *data;
-	struct stat st;
-	int inode, rc;
-
-	pthread_mutex_lock(&D->lock);
-	inode = inode_of_fd(dst_fd);
-	rc = D->lower->clone_file(dst_fd, src_fd);
-	if (rc == 0 && inode >= 0 && D->lower->fstat(dst_fd, &st) == 0) {
-		data = malloc((size_t)st.st_size + 1);
-		if (!data || D->lower->pread(src_fd, data, (size_t)st.st_size, 0) != st.st_size)
-			give_up("note", "a clone");
-		note_size(SIM_OP_SIZE, inode, 0);
-		note_write(inode, data, (size_t)st.st_size, 0);
-		free(data);
-	}
-	pthread_mutex_unlock(&D->lock);
-	return rc;
-}
-
 static int d_renameat2(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags)
 {
 	struct where a, b;
@@ -534,7 +512,6 @@ struct sim_disk *sim_disk_begin(const char *root)
 	table.syncfs = d_syncfs;
 	table.ftruncate = d_ftruncate;
 	table.fallocate = d_fallocate;
-	table.clone_file = d_clone_file;
 	table.rename = d_rename;
 	table.renameat2 = d_renameat2;
 	table.link = d_link;

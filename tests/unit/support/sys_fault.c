@@ -280,11 +280,6 @@ static int f_fallocate(int fd, int mode, off_t off, off_t len)
 	return fails(SYS_CALL_FALLOCATE, NULL, fd) ? -1 : F.lower->fallocate(fd, mode, off, len);
 }
 
-static int f_clone_file(int dst_fd, int src_fd)
-{
-	return fails(SYS_CALL_CLONE, NULL, dst_fd) ? -1 : F.lower->clone_file(dst_fd, src_fd);
-}
-
 static int f_rename(const char *from, const char *to)
 {
 	return fails(SYS_CALL_RENAME, to, -1) ? -1 : F.lower->rename(from, to);
@@ -426,7 +421,6 @@ static const struct sys_ops fault_table = {
 	.posix_fadvise = f_posix_fadvise,
 	.ftruncate = f_ftruncate,
 	.fallocate = f_fallocate,
-	.clone_file = f_clone_file,
 	.rename = f_rename,
 	.renameat2 = f_renameat2,
 	.link = f_link,

@@ -42,7 +42,6 @@ enum sys_call {
 	SYS_CALL_SYNC_RANGE,
 	SYS_CALL_TRUNCATE,
 	SYS_CALL_FALLOCATE,
-	SYS_CALL_CLONE,
 	SYS_CALL_RENAME, /* rename, renameat2 */
 	SYS_CALL_LINK,
 	SYS_CALL_UNLINK, /* unlink, unlinkat */
