@@ -224,7 +224,7 @@ install: all
 	@sh scripts/install.sh $(BUILD)/qsfs '$(DESTDIR)' '$(PREFIX)' '$(ROOTFS)'
 
 clean:
-	rm -rf $(BUILD)/$(ARCH) $(BUILD)/asan $(BUILD)/qsfs $(BUILD)/Config.rooms
+	rm -rf $(BUILD)/$(ARCH) $(BUILD)/asan $(BUILD)/config $(BUILD)/qsfs $(BUILD)/Config.rooms
 # The downloads and built libraries go too; .config stays.
 distclean:
 	rm -rf $(BUILD)

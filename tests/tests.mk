@@ -4,6 +4,7 @@
 #: make test-unit       unit tests (2 min); T=zdb_engine: only those with this in their name
 #: make test-story      whole programs (10 min): tests/{story,compat,posix,crash,boot}/*.t; T= as above
 #: make test-asan       the unit tests under sanitizers (5 min, of which 3 for its libraries, once)
+#: make test-config     builds of parts: zdb alone, zinit alone, all without FUSE (1 min the first time)
 #: make fuzz            every fuzz target for SECONDS=10; T= as above
 #: make asan            build/asan/qsfs, the program under sanitizers
 #: make bench           tables of measured figures; never part of a test
@@ -51,6 +52,9 @@ test-asan:
 	+@ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1 \
 		$(MAKE) --no-print-directory KIND=asan test-unit
 
+test-config:
+	+@MAKE='$(MAKE)' SUM='$(SUM)' sh scripts/test-config.sh $(BUILD)/config
+
 # A fuzz target may include the .c file under test; what it defines itself is then not taken from the archives.
 $(OUT)/tests/fuzz/%: $(OBJ)/tests/fuzz/%.o $(APPLET_LIB) $(CORE_LIB)
 	@mkdir -p $(@D)
@@ -72,5 +76,5 @@ bench: all
 		echo "== $$b"; QSFS='$(CURDIR)/$(BUILD)/qsfs' bash $$b || exit 1; echo; done
 
 -include $(FUZZ_SRC:%.c=$(OBJ)/%.d)
-.PHONY: unit-bins fuzz-bins test-unit test-story asan test-asan fuzz test bench
+.PHONY: unit-bins fuzz-bins test-unit test-story asan test-asan test-config fuzz test bench
 .SECONDARY: $(UNIT_SRC:%.c=$(OBJ)/%.o) $(FUZZ_SRC:%.c=$(OBJ)/%.o)

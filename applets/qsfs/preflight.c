@@ -19,7 +19,23 @@
 #define SPACE_MIN                                                                                            \
 	(48u << 20) /* the spool's reserve of 16 MiB, room to close files and logs, and as much again */
 
-int preflight_host(void)
+/* Each can be left out of a build. */
+static int check_applets(void)
+{
+	static const char *const needed[] = {"zinit", "zdb", "zdbfs", "zstor", "hook", "wait_hooks"};
+	int rc = EXIT_DONE;
+
+	for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+		if (applet_find(needed[i], NULL))
+			continue;
+		log_err("a volume needs %s, which this program was built without: see 'qsfs --list'",
+			needed[i]);
+		rc = EXIT_FAILED;
+	}
+	return rc;
+}
+
+static int check_fuse(void)
 {
 	int fd, rc = EXIT_DONE;
 
@@ -38,6 +54,13 @@ int preflight_host(void)
 		}
 	}
 	return rc;
+}
+
+int preflight_host(void)
+{
+	int rc = check_applets();
+
+	return rc == EXIT_DONE ? check_fuse() : rc;
 }
 
 /* Free bytes where `path` is or will be: its nearest existing parent decides. */

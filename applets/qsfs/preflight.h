@@ -7,7 +7,7 @@
 
 #include "applets/qsfs/volume.h"
 
-/* Root, and /dev/fuse usable (the module is asked for by opening it). */
+/* Every applet that a volume runs is in this program; root; /dev/fuse usable (the module is asked for by opening it). */
 int preflight_host(void);
 
 /* The volume's directory does not lie on a mount of ours, and there is room to start (and to stop) in it. */
