@@ -166,6 +166,8 @@ int zdb_verb_check(const struct applet *self, const struct verb *verb, void *ctx
 	zo.index_root = roots.index;
 	f.quiet = conf.quiet;
 	rc = conf.repair ? zdb_recover(&zo, print_finding, &f) : zdb_verify(&zo, print_finding, &f);
+	if (conf.repair && rc >= 0) /* what no repair brings back is told by name */
+		rc = zdb_verify(&zo, print_finding, &f);
 	code = check_result(conf.repair ? "repair" : "check", rc, &f);
 	/* what a repair would mend is there to be mended */
 	return code == EXIT_DONE && !conf.repair && rc == 1 ? EXIT_DEGRADED : code;

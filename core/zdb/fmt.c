@@ -1,5 +1,5 @@
 /*
- * fmt.c - headers, descriptor, marker and sums: encoding and decoding.
+ * fmt.c - headers, descriptor, marker, sums and synced: encoding and decoding.
  */
 #include <errno.h>
 #include <string.h>
@@ -148,5 +148,24 @@ int sums_decode(struct sums *s, const uint8_t *b, size_t size)
 	s->next_id = get_u64le(b + 24);
 	s->entries = get_u64le(b + 32);
 	s->data_size = get_u64le(b + 40);
+	return 0;
+}
+
+void synced_encode(uint8_t b[SYNCED_SIZE], const struct synced *y)
+{
+	memcpy(b, "QSZD", 4);
+	put_u32le(b + 4, y->file);
+	put_u32le(b + 8, y->offset);
+	put_u64le(b + 12, y->stamp);
+	put_u32le(b + 20, zdb_crc(0, b, 20));
+}
+
+int synced_decode(struct synced *y, const uint8_t b[SYNCED_SIZE])
+{
+	if (memcmp(b, "QSZD", 4) != 0 || get_u32le(b + 20) != zdb_crc(0, b, 20))
+		return -EINVAL;
+	y->file = get_u32le(b + 4);
+	y->offset = get_u32le(b + 8);
+	y->stamp = get_u64le(b + 12);
 	return 0;
 }

@@ -20,6 +20,7 @@
 #define DESC_MAX       (DESC_HEADER + 255u + 255u)
 #define MARK_SIZE      44u
 #define SUMS_SIZE      60u
+#define SYNCED_SIZE    24u
 #define FLAG_DELETED   1u
 #define FLAG_TRUNCATED 2u /* data records only: payload dropped by a compaction */
 #define SECTOR         512u
@@ -56,6 +57,12 @@ struct mark {
 struct sums {
 	uint32_t file, offset;
 	uint64_t stamp, next_id, entries, data_size, mark_state;
+};
+
+/* The log of `file` is durable up to `offset`. */
+struct synced {
+	uint32_t file, offset;
+	uint64_t stamp;
 };
 
 static inline void idx_encode(uint8_t b[IDX_RECORD], const struct idx_rec *r)
@@ -122,5 +129,7 @@ void mark_encode(uint8_t b[MARK_SIZE], const struct mark *m);
 int mark_decode(struct mark *m, const uint8_t *b, size_t size); /* 0 or -EINVAL */
 void sums_encode(uint8_t b[SUMS_SIZE], const struct sums *s);
 int sums_decode(struct sums *s, const uint8_t *b, size_t size); /* 0 or -EINVAL */
+void synced_encode(uint8_t b[SYNCED_SIZE], const struct synced *y);
+int synced_decode(struct synced *y, const uint8_t b[SYNCED_SIZE]); /* 0 or -EINVAL */
 
 #endif

@@ -2,12 +2,13 @@
  * foreign.c - loading a namespace that somebody else may have written: everything is checked, nothing is guessed.
  *
  *  1  The active log is walked from its start.  At a place that is not whole (upstream appends behind the fragment of a
- *     torn record) the walk goes on at the lowest later offset that an index record names and where that very record
- *     is; only when there is none, the log is cut.
+ *     torn record) the walk goes on at the next record that follows it (gap.c), else at the lowest later offset that an
+ *     index record names and where that very record is; only when there is none, the log is cut, and never before what
+ *     our own marker says was durable.
  *  2  The active index is cut at its first record that is not whole.
  *  3  Each live index record that points into the active segment must agree with the record there.  Else the version
  *     before it is restored (parent), else the last record of its key in the active log, else it stays and its key
- *     answers -EIO.
+ *     answers -EIO.  Where the log was durable it is damage, and nothing older takes the place of what was synced.
  *  4  What the log holds behind the last record that the index names is replayed.
  */
 #include "core/zdb/zdb_int.h"
@@ -17,6 +18,7 @@ struct foreign {
 	uint8_t *index_buf, *log_buf;
 	uint32_t log_end; /* of the log after the walk */
 	uint32_t tail;    /* first log record behind the last one that the index names */
+	uint32_t named;   /* highest offset that an index record names, whatever is there */
 };
 
 /* Whether the data record at r->off of the active segment is the one that an index record names; payload included. */
@@ -81,8 +83,11 @@ static int named_offsets(struct foreign *x, uint32_t from, uint32_t *next, uint3
 		if (rc != 0)
 			return rc;
 		while ((rc = stream_next(&s, &r, &key, &at)) == 1) {
-			if (idx_data_file(ns, &r, n) != ns->data.number || r.off <= from ||
-			    (r.off >= *next && (from != 0 || r.off <= *last)))
+			if (idx_data_file(ns, &r, n) != ns->data.number || r.off <= from)
+				continue;
+			if (r.off > x->named && r.off < ns->data.size)
+				x->named = r.off;
+			if (r.off >= *next && (from != 0 || r.off <= *last))
 				continue;
 			rc = agrees(x, &r, key, from != 0);
 			if (rc < 0)
@@ -100,10 +105,40 @@ static int named_offsets(struct foreign *x, uint32_t from, uint32_t *next, uint3
 	return rc;
 }
 
+/* A place in the log that is not whole.  1: the stream stands where the log goes on; 0: it ends here. */
+static int walk_gap(struct foreign *x, struct log_stream *s)
+{
+	struct zdb_ns *ns = x->ns;
+	uint32_t bad = s->off, durable = log_durable(ns, s->number, s->end), named, unused;
+	struct log_gap g;
+	int rc = log_gap_find(s, false, &g);
+
+	if (rc >= 0 && !g.single) {
+		int err = named_offsets(x, bad, &named, &unused);
+
+		if (err != 0)
+			return err;
+		if (named != UINT32_MAX && (rc == 0 || named < g.next)) {
+			s->off = g.next = named;
+			rc = 1;
+		}
+	}
+	if (rc != 1)
+		return rc;
+	if (bad < durable)
+		ns->recovery.damaged++;
+	else
+		ns->recovery.gaps++;
+	ns->prev_data = bad;
+	if (x->named >= bad && x->named < g.next)
+		x->tail = g.next;
+	return 1;
+}
+
 static int walk_log(struct foreign *x)
 {
 	struct zdb_ns *ns = x->ns;
-	uint32_t last_named, next, unused, at;
+	uint32_t last_named, next, at;
 	struct log_stream s;
 	struct dat_rec d;
 	const uint8_t *key;
@@ -125,16 +160,12 @@ static int walk_log(struct foreign *x)
 		}
 		if (rc != -EBADMSG)
 			break;
-		rc = named_offsets(x, s.off, &next, &unused);
-		if (rc != 0)
-			break;
-		if (next == UINT32_MAX) {
+		rc = walk_gap(x, &s);
+		if (rc == 0)
 			rc = log_cut(ns, ns->data.number, s.off, s.end);
-			break;
-		}
-		ns->recovery.gaps++;
-		s.off = next;
-		s.last = 0;
+		else if (rc == 1)
+			continue;
+		break;
 	}
 	x->log_end = s.off;
 	ns->recovery.log_bytes = s.off - DAT_HEADER;
@@ -211,6 +242,7 @@ static int last_in_log(struct foreign *x, const struct idx_rec *want, const uint
 {
 	uint8_t wanted[ZDB_KEY_MAX];
 	struct log_stream s;
+	struct log_gap gap;
 	struct dat_rec d;
 	const uint8_t *k;
 	uint32_t at;
@@ -220,8 +252,9 @@ static int last_in_log(struct foreign *x, const struct idx_rec *want, const uint
 	if (rc != 0)
 		return rc;
 	memcpy(wanted, key, want->klen);
-	while ((rc = log_next(&s, &d, &k, &at)) == 1) {
-		if (d.klen != want->klen || memcmp(k, wanted, d.klen) != 0)
+	while ((rc = log_next(&s, &d, &k, &at)) == 1 ||
+	       (rc == -EBADMSG && (rc = log_gap_find(&s, false, &gap)) == 1)) {
+		if (s.last == 0 || d.klen != want->klen || memcmp(k, wanted, d.klen) != 0)
 			continue;
 		have = (d.flags & FLAG_DELETED) == 0;
 		*r = *want;
@@ -263,23 +296,20 @@ static int restore(struct foreign *x, struct place at, const struct idx_rec *r, 
 {
 	uint8_t key[ZDB_KEY_MAX + 1];
 	struct zdb_ns *ns = x->ns;
-	struct idx_rec older, dead = *r;
+	struct idx_rec older;
 	struct place older_at;
 	int rc;
 
 	memcpy(key, key_there, r->klen); /* the stream's buffer is used again below */
 	rc = older_version(x, r, key, &older, &older_at);
-	if (rc == 0 && ns->mode == ZDB_USER) { /* the older record lives again, this one is dead */
-		older.flags = 0;
-		dead.flags = FLAG_DELETED;
-		rc = rewrite_now(ns, older_at, &older);
-		if (rc == 0)
-			rc = rewrite_now(ns, at, &dead);
-	} else if (rc == 0) { /* the record of the id takes back what its copy says */
+	if (rc == 0 && ns->mode == ZDB_USER && older_at.file != at.file) {
+		rc = -ENOENT; /* a later record cannot name an older segment, nor can an older one win */
+	} else if (rc == 0) { /* the record takes back what its copy, or the version before, says */
 		older.prev = r->prev;
 		older.flags = 0;
 		rc = rewrite_now(ns, at, &older);
-	} else if (rc == -ENOENT) {
+	}
+	if (rc == -ENOENT) {
 		rc = last_in_log(x, r, key, &older);
 		if (rc == 0)
 			rc = rewrite_now(ns, at, &older);
@@ -296,6 +326,7 @@ static int restore(struct foreign *x, struct place at, const struct idx_rec *r, 
 static int check_index(struct foreign *x)
 {
 	struct zdb_ns *ns = x->ns;
+	uint32_t durable = log_durable(ns, ns->data.number, ns->data.size);
 	struct idx_stream s;
 	struct idx_rec r;
 	const uint8_t *key;
@@ -311,7 +342,9 @@ static int check_index(struct foreign *x)
 			if ((r.flags & FLAG_DELETED) != 0 || idx_data_file(ns, &r, n) != ns->data.number)
 				continue;
 			rc = agrees(x, &r, key, false);
-			if (rc == 0)
+			if (rc == 0 && r.off < durable)
+				ns->recovery.index_lost++;
+			else if (rc == 0)
 				rc = restore(x, (struct place){n, at}, &r, key);
 			else if (rc == 1)
 				rc = 0;
@@ -349,7 +382,8 @@ int foreign_run(struct zdb_ns *ns, char *why, size_t why_size)
 		rc = seq_count(ns);
 	ns->recovery.unclean = ns->recovery.data_cut_bytes + ns->recovery.index_cut_bytes +
 				       ns->recovery.gaps + ns->recovery.index_appended +
-				       ns->recovery.index_restored + ns->recovery.index_lost !=
+				       ns->recovery.index_restored + ns->recovery.index_lost +
+				       ns->recovery.damaged !=
 			       0;
 	mem_free(x.index_buf);
 	mem_free(x.log_buf);

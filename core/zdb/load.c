@@ -470,6 +470,7 @@ static int find_prev_data(struct zdb_ns *ns)
 {
 	uint8_t key[ZDB_KEY_MAX + 1], *buf;
 	struct log_stream s;
+	struct log_gap gap;
 	struct place at = {ns->index.number, ns->prev_index};
 	struct idx_rec r;
 	struct dat_rec d;
@@ -497,12 +498,13 @@ static int find_prev_data(struct zdb_ns *ns)
 		return -ENOMEM;
 	rc = log_open(&s, ns, ns->data.number, off, buf);
 	if (rc == 0) {
-		while ((rc = log_next(&s, &d, &k, &pos)) == 1)
-			ns->prev_data = pos;
+		while ((rc = log_next(&s, &d, &k, &pos)) == 1 ||
+		       (rc == -EBADMSG && (rc = log_gap_find(&s, false, &gap)) == 1))
+			ns->prev_data = s.last != 0 ? pos : gap.off;
 		log_close(&s);
 	}
 	mem_free(buf);
-	return rc == -EBADMSG ? 0 : rc; /* only a figure of DATA RAW depends on it */
+	return rc;
 }
 
 static int load_clean(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
@@ -646,6 +648,7 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	if (rc != 0)
 		return rc;
 	ns->mark = m;
+	durable_find(ns, &m);
 	ns->jumped_ms = clock_mono_ms();
 	ns->rewritten_partial = true; /* unknown for what was written before */
 	which = rebuild >= 0 ? 4 : recovery_case(ns, &m);
@@ -676,6 +679,7 @@ void ns_unload(struct zdb_ns *ns)
 	missing_wake(ns, -1, -ESHUTDOWN);
 	tail_close(ns->eng, &ns->index, false);
 	tail_close(ns->eng, &ns->data, false);
+	synced_close(ns);
 	fd_forget_all(ns);
 	table_release(&ns->table);
 	mem_free(ns->bases);

@@ -2,7 +2,8 @@
  * log.c - walking the records of a data file, and cutting its end.
  *
  * A record is whole if its header can be one, `previous` names the record before it in this file (the first one walked
- * is exempt), the payload lies inside the file and has the CRC of the header.
+ * is exempt), the payload lies inside the file and has the CRC of the header.  One without payload has no CRC: it counts
+ * unless another record behind it names it and lies elsewhere than it says.
  */
 #include <stdio.h>
 
@@ -37,8 +38,7 @@ void log_close(struct log_stream *s)
 	s->f = NULL;
 }
 
-/* Makes up to `size` bytes at off available: how many there are, *bytes pointing at them. */
-static ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_t **bytes)
+ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_t **bytes)
 {
 	uint32_t have =
 		off >= s->buf_off && off < s->buf_off + s->buf_len ? s->buf_off + s->buf_len - off : 0;
@@ -72,7 +72,7 @@ static bool log_suspect(const struct log_stream *s, const uint8_t *b, uint32_t h
 	return true;
 }
 
-static int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc)
+int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc)
 {
 	*crc = 0;
 	while (len > 0) {
@@ -92,7 +92,7 @@ static int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_
 	return 0;
 }
 
-int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at)
+int log_step(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at)
 {
 	const uint8_t *b;
 	uint64_t end;
@@ -126,6 +126,49 @@ int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint3
 	*at = s->last = s->off;
 	s->off = (uint32_t)end;
 	return 1;
+}
+
+/* A record without payload: does it end where the next one begins?  -EBADMSG: no. */
+static int log_confirm(struct log_stream *s, uint32_t at)
+{
+	uint8_t key[ZDB_KEY_MAX + 1];
+	uint32_t off = s->off, next;
+	const uint8_t *b;
+	struct dat_rec d;
+	ssize_t n = log_fill(s, off, DAT_RECORD, &b);
+	bool suspect = s->suspect;
+	int rc;
+
+	if (n < 0)
+		return (int)n;
+	if (n >= (ssize_t)DAT_RECORD) {
+		dat_decode(&d, b);
+		if (d.prev == at && dat_plausible(&d, s->ns->mode))
+			return 0;
+	}
+	memcpy(key, s->key, sizeof(key));
+	rc = log_follower(s, at, false, &next);
+	memcpy(s->key, key, sizeof(key));
+	s->suspect = suspect;
+	s->off = off;
+	s->last = at;
+	if (rc < 0)
+		return rc;
+	return rc == 1 && next != off ? -EBADMSG : 0;
+}
+
+int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at)
+{
+	int rc = log_step(s, r, key, at);
+
+	if (rc == 1 && r->len == 0 && s->off < s->end) {
+		rc = log_confirm(s, *at);
+		if (rc == -EBADMSG)
+			s->off = *at;
+		else if (rc == 0)
+			rc = 1;
+	}
+	return rc;
 }
 
 static int log_keep(struct zdb_ns *ns, struct zdb_fd *f, uint32_t number, uint32_t at, uint32_t size)

@@ -22,6 +22,7 @@ int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out)
 	ns->refs = 1;
 	ns->alive = true;
 	ns->closed_owed = -1;
+	ns->synced_fd = -1;
 	memcpy(ns->name, name, len);
 	ns->name_len = (uint8_t)len;
 	ns->mode = eng->opt.mode == ZDB_MIXED ? ZDB_USER : eng->opt.mode;
@@ -309,7 +310,7 @@ static int flush_each(void *ctx, const char *name, unsigned char type)
 
 	(void)type;
 	if (!(name[0] == d->letter && name[1] >= '0' && name[1] <= '9') && strcmp(name, "mark") != 0 &&
-	    strcmp(name, "sums") != 0)
+	    strcmp(name, "sums") != 0 && strcmp(name, "synced") != 0)
 		return 0;
 	rc = file_join(path, sizeof(path), d->dir, name);
 	if (rc == 0 && sys->unlink(path) != 0 && errno != ENOENT)

@@ -189,8 +189,10 @@ static int job_applied(struct zdb_sync *job)
 	int rc;
 
 	if (job->number == ns->data.number) {
-		if (ns->synced < job->data_size)
+		if (ns->synced < job->data_size) {
 			ns->synced = job->data_size;
+			synced_note(ns);
+		}
 		if (ns->index_synced < job->index_size && job->apply)
 			ns->index_synced = job->index_size;
 		if (ns->synced == ns->data.size)
@@ -300,6 +302,7 @@ int sync_everything(struct zdb_ns *ns)
 	if (rc != 0)
 		goto failed;
 	ns->synced = ns->data.size;
+	synced_note(ns);
 	rc = rewrite_apply(ns, &ns->frozen);
 	if (rc == 0)
 		rc = rewrite_apply(ns, &ns->pend);

@@ -31,6 +31,54 @@ __attribute__((format(printf, 3, 4))) static void finding(struct verify *v, int 
 	v->fn(v->ctx, level, v->ns == NULL ? "" : v->ns->name, text);
 }
 
+/* Whether an index record names a place in [from, to) of data file n. */
+static int named_in(struct verify *v, uint32_t n, uint32_t from, uint32_t to, bool *named)
+{
+	struct zdb_ns *ns = v->ns;
+	uint8_t *buf = mem_alloc(CHUNK_SIZE);
+	uint32_t at, first = ns->mode == ZDB_USER ? n : 0, last = ns->mode == ZDB_USER ? n : ns->index.number;
+	struct idx_stream s;
+	struct idx_rec r;
+	const uint8_t *key;
+	int rc = buf == NULL ? -ENOMEM : 0;
+
+	*named = false;
+	for (uint32_t i = first; rc == 0 && i <= last && !*named; i++) {
+		rc = stream_open(&s, ns, i, IDX_HEADER, buf);
+		if (rc != 0)
+			break;
+		while (!*named && (rc = stream_next(&s, &r, &key, &at)) == 1)
+			*named = idx_data_file(ns, &r, i) == n && r.off >= from && r.off < to;
+		stream_close(&s);
+		if (rc == 1 || rc == -EBADMSG)
+			rc = 0;
+	}
+	mem_free(buf);
+	return rc;
+}
+
+/* A place that is not whole.  1: go on behind it. */
+static int verify_gap(struct verify *v, struct log_stream *s)
+{
+	struct zdb_ns *ns = v->ns;
+	struct log_gap g;
+	bool named;
+	int rc = log_gap_find(s, ns->mark.state == MARK_OPEN, &g);
+
+	if (rc == 0)
+		finding(v, 1, "d%u: no whole record at offset %u (%u bytes behind it)", s->number, s->off,
+			s->end - s->off);
+	if (rc != 1)
+		return rc;
+	rc = named_in(v, s->number, g.off, g.next, &named);
+	if (rc == 0 && named)
+		finding(v, 2, "d%u: damaged at offset %u (%u bytes)", s->number, g.off, g.next - g.off);
+	else if (rc == 0)
+		finding(v, 0, "d%u: %u bytes at offset %u are no record, and nothing names them", s->number,
+			g.next - g.off, g.off);
+	return rc == 0 ? 1 : rc;
+}
+
 static int verify_log(struct verify *v, uint32_t n, uint8_t *buf)
 {
 	struct log_stream s;
@@ -45,13 +93,13 @@ static int verify_log(struct verify *v, uint32_t n, uint8_t *buf)
 	}
 	if (rc != 0)
 		return rc;
-	while ((rc = log_next(&s, &d, &key, &at)) == 1)
-		;
-	if (rc == -EBADMSG)
-		finding(v, n == v->ns->data.number ? 1 : 2,
-			"d%u: no whole record at offset %u (%u bytes behind it)", n, s.off, s.end - s.off);
+	do {
+		rc = log_next(&s, &d, &key, &at);
+		if (rc == -EBADMSG)
+			rc = verify_gap(v, &s);
+	} while (rc == 1);
 	log_close(&s);
-	return rc == -EBADMSG ? 0 : rc;
+	return rc;
 }
 
 /* A live record must name a record that is there.  Segments that are not here cannot be asked. */
@@ -203,6 +251,10 @@ static void recovered(struct verify *v)
 		finding(v, 1, "made %u file headers", r->headers_made);
 	if (r->gaps > 0)
 		finding(v, 1, "stepped over %u fragments", r->gaps);
+	if (r->damaged > 0)
+		finding(v, 2,
+			"the log is damaged at %u places; what was there is lost, what is behind it is not",
+			r->damaged);
 	if (r->index_lost > 0)
 		finding(v, 2, "%u keys name values that are not there", r->index_lost);
 }

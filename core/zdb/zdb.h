@@ -9,6 +9,7 @@
  *  - The data log is the truth: after any crash the log is cut at its first record that is not whole, so that what
  *    remains is a prefix of what was written, and the index is brought into line with it.
  *  - What a finished sync covered is never lost.  What was written and not synced is whole or absent, never half.
+ *  - Damage of bytes that were synced costs the records it hits, never those behind them: they answer -EIO, nothing is cut.
  *  - Every read is verified: key, length and CRC-32C of the record.  A mismatch is -EIO, never wrong bytes.
  *  - A read whose segment is not on this disk answers -EINPROGRESS and wakes its waiter later; nothing else stops.
  *
@@ -163,7 +164,8 @@ struct zdb_recovery {
 	uint32_t index_restored;  /* records restored from an older copy or the log (foreign only) */
 	uint32_t index_lost;      /* keys that answer -EIO: nothing to restore them from */
 	uint32_t gaps;            /* fragments in the log that were stepped over (foreign only) */
-	uint32_t headers_made;    /* headerless last files that got their header */
+	uint32_t damaged; /* places where the durable log is damaged: nothing is cut, its keys answer -EIO */
+	uint32_t headers_made; /* headerless last files that got their header */
 };
 
 /*

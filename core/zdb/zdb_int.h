@@ -10,8 +10,10 @@
  *   sync    split sync, tick                      rotate  rotation, cut
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   load    opening a namespace                   replay  the log from the marker -> the index
- *   foreign what somebody else wrote              ns      namespaces, descriptors, properties
- *   open    roots, locks, engine                  verify  check, recover, dump
+ *   gap     damage in the log, or its torn end
+ *   gap     damage in the log, or its torn end    foreign what somebody else wrote
+ *   ns      namespaces, descriptors, properties   open    roots, locks, engine
+ *   verify  check, recover, dump
  */
 #ifndef ZDB_ZDB_INT_H
 #define ZDB_ZDB_INT_H
@@ -149,8 +151,10 @@ struct zdb_ns {
 	struct mark mark; /* as on disk; state 0 = none */
 	uint64_t stamp;   /* of this opening */
 	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
-	bool opened;      /* the marker says open with our stamp: writing is allowed */
-	bool stale_mark;  /* no clean marker on disk although nothing waits: write one at close */
+	uint32_t durable_file, durable_off; /* at load: the log was durable up to there */
+	int synced_fd;                      /* `synced`; -1 = not open */
+	bool opened;                        /* the marker says open with our stamp: writing is allowed */
+	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */
 
 	struct zdb_sync *job; /* running: between begin and done */
 	uint64_t applied_ms;  /* when the last rewrites were applied */
@@ -305,6 +309,8 @@ struct replay {
 	struct zdb_fd *out;       /* i<at_file> */
 	uint32_t out_off, out_size;
 	uint32_t start_file, start_off; /* index bytes before this stood before */
+	uint32_t lost_off;              /* of the last damaged place in the log */
+	uint64_t lost_bytes;            /* of all of them */
 	uint8_t *window;
 	uint32_t window_off, window_len;
 };
@@ -333,7 +339,37 @@ struct log_stream {
 int log_open(struct log_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf);
 /* 1: whole record at *at, payload verified; 0: end; -EBADMSG: the bytes at s->off are no whole record; -EIO. */
 int log_next(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at);
+/* The same, without asking the next record about one that has no payload. */
+int log_step(struct log_stream *s, struct dat_rec *r, const uint8_t **key, uint32_t *at);
 void log_close(struct log_stream *s);
+/* Makes up to `size` bytes at off available: how many there are, *bytes pointing at them. */
+ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_t **bytes);
+/* CRC of len bytes at off.  -EBADMSG: they are not all there. */
+int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc);
+
+/* ---- gap.c */
+/* The log is durable up to ns->synced: remembered in a file that is not synced itself. */
+void synced_note(struct zdb_ns *ns);
+void synced_close(struct zdb_ns *ns);
+/* At load: up to where the log is known to have been durable. */
+void durable_find(struct zdb_ns *ns, const struct mark *m);
+/* The same for one segment of `size` bytes. */
+uint32_t log_durable(const struct zdb_ns *ns, uint32_t number, uint32_t size);
+/* Bytes of the log that are no whole record. */
+struct log_gap {
+	uint32_t off, next; /* first byte, and where the log goes on */
+	bool single;        /* exactly one record was there */
+};
+/*
+ * The lowest whole record behind `bad` that follows the one there: 1 and *next, 0 none, -EIO; moves the stream.  loose: more
+ * than one may be damaged; then the payload's checksum must speak for it, too.
+ */
+int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next);
+/*
+ * log_next() said -EBADMSG.  1: it is damage, and the stream stands at g->next, where the log goes on; 0: the log ends at
+ * s->off; -EIO.  torn: what a power cut can have left counts as the end.
+ */
+int log_gap_find(struct log_stream *s, bool torn, struct log_gap *g);
 
 /* ---- ns.c */
 int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);

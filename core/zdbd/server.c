@@ -273,10 +273,16 @@ static void report_recovery(struct zdb_ns *ns)
 		return;
 	log_info("recovered namespace=%s foreign=%d log_bytes=%llu records=%u data_cut=%llu index_cut=%llu "
 		 "appended=%u "
-		 "rewritten=%u restored=%u lost=%u gaps=%u",
+		 "rewritten=%u restored=%u lost=%u gaps=%u damaged=%u",
 		 zdb_ns_name(ns), r->foreign, (unsigned long long)r->log_bytes, r->log_records,
 		 (unsigned long long)r->data_cut_bytes, (unsigned long long)r->index_cut_bytes,
-		 r->index_appended, r->index_rewritten, r->index_restored, r->index_lost, r->gaps);
+		 r->index_appended, r->index_rewritten, r->index_restored, r->index_lost, r->gaps,
+		 r->damaged);
+	if (r->damaged > 0)
+		log_err("the log is damaged at %u places where it was durable: what was there answers "
+			"errors, nothing behind "
+			"it is lost namespace=%s: see zdb check",
+			r->damaged, zdb_ns_name(ns));
 }
 
 static int set_up_default(struct zdbd *d, struct err_text *why)
