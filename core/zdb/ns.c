@@ -466,6 +466,11 @@ int zdb_ns_set_lock(struct zdb_ns *ns, enum zdb_lock lock)
 	return 0;
 }
 
+bool zdb_ns_is_used(const struct zdb_ns *ns)
+{
+	return ns->index.number != 0 || ns->index.size != IDX_HEADER || ns->data.size != DAT_HEADER;
+}
+
 int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode)
 {
 	uint8_t byte = (uint8_t)mode;
@@ -475,9 +480,7 @@ int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode)
 		return rc;
 	if (ns->eng->opt.mode != ZDB_MIXED || mode > ZDB_SEQ)
 		return -EINVAL;
-	if (ns->index.number != 0 || ns->index.size != IDX_HEADER || ns->data.size != DAT_HEADER)
-		return -EBUSY;
-	if (ns->job != NULL)
+	if (zdb_ns_is_used(ns) || ns->job != NULL)
 		return -EBUSY;
 	if (mode == ZDB_SEQ) {
 		rc = bases_set(ns, 0, 0);

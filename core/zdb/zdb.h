@@ -457,7 +457,9 @@ int zdb_ns_set_password(struct zdb_ns *ns, const char *text, size_t len); /* len
 int zdb_ns_set_public(struct zdb_ns *ns, bool on);
 int zdb_ns_set_worm(struct zdb_ns *ns, bool on);
 int zdb_ns_set_lock(struct zdb_ns *ns, enum zdb_lock lock);
-/* -EINVAL the engine is not mixed, -EBUSY the namespace was used (a record, or not at file 0). */
+/* Whether its mode is settled: it has a record, or is not at file 0. */
+bool zdb_ns_is_used(const struct zdb_ns *ns);
+/* -EINVAL the engine is not mixed, -EBUSY the namespace is used. */
 int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode);
 /* Volatile, for --protect and --maxsize on `default`: in memory only, never written to the descriptor, no event. */
 int zdb_ns_inject_password(struct zdb_ns *ns, const char *text, size_t len);

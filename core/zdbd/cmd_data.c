@@ -93,7 +93,9 @@ enum verdict cmd_set(struct call *call)
 	struct client *c = call->c;
 	uint32_t ts;
 
-	if (call->w.argc != 3 && !(call->w.argc == 4 && c->admin)) {
+	if (call->w.argc == 4 && !admin_only(c)) /* the time of the record */
+		return DONE;
+	if (call->w.argc != 3 && call->w.argc != 4) {
 		reply_error(c, "Unexpected arguments");
 		return DONE;
 	}
@@ -146,7 +148,9 @@ enum verdict cmd_del(struct call *call)
 	struct client *c = call->c;
 	uint32_t ts = now_s();
 
-	if (call->w.argc != 2 && !(call->w.argc == 3 && c->admin)) {
+	if (call->w.argc == 3 && !admin_only(c))
+		return DONE;
+	if (call->w.argc != 2 && call->w.argc != 3) {
 		reply_error(c, "Unexpected arguments");
 		return DONE;
 	}
@@ -674,8 +678,8 @@ enum verdict cmd_data_raw(struct call *call)
 		reply_error(c, "Unknown DATA subcommand");
 		return DONE;
 	}
-	if (call->w.argc != 4) {
-		reply_error(c, "Unexpected arguments");
+	if (call->w.argc < 4) {
+		reply_error(c, "Missing arguments");
 		return DONE;
 	}
 	file = loose_integer(ARG(call, 2), ARG_LEN(call, 2));

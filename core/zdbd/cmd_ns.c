@@ -12,6 +12,18 @@
 #define VALUE_MAX           63
 #define SELECT_PASSWORD_MAX 255
 
+/* A name ends at its first NUL. */
+static size_t name_len(struct call *call, size_t i)
+{
+	return strnlen((const char *)ARG(call, i), ARG_LEN(call, i));
+}
+
+static bool names_default(struct call *call, size_t i)
+{
+	return name_len(call, i) == strlen(ZDB_DEFAULT) &&
+	       memcmp(ARG(call, i), ZDB_DEFAULT, strlen(ZDB_DEFAULT)) == 0;
+}
+
 /* The namespace that word i names; NULL after the reply. `unknown` is the text for one that is not there. */
 static struct zdb_ns *find(struct call *call, size_t i, const char *unknown)
 {
@@ -21,16 +33,10 @@ static struct zdb_ns *find(struct call *call, size_t i, const char *unknown)
 		reply_error(call->c, "Namespace too long");
 		return NULL;
 	}
-	ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, i), ARG_LEN(call, i));
+	ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, i), name_len(call, i));
 	if (!ns)
 		reply_error(call->c, unknown);
 	return ns;
-}
-
-/* A name ends at its first NUL. */
-static size_t name_len(struct call *call, size_t i)
-{
-	return strnlen((const char *)ARG(call, i), ARG_LEN(call, i));
 }
 
 /* ---------------------------------------------------------------------------------------------------- SELECT */
@@ -100,7 +106,7 @@ enum verdict cmd_select(struct call *call)
 	const char *error;
 	bool writable;
 
-	if (call->w.argc < 2 || ARG_LEN(call, 1) == 0) {
+	if (call->w.argc < 2) {
 		reply_error(call->c, "Invalid argument");
 		return DONE;
 	}
@@ -132,11 +138,8 @@ enum verdict cmd_nsnew(struct call *call)
 		return DONE;
 	}
 	if (zdb_ns_find(call->d->eng, name, name_len(call, 1))) {
-		bool is_default = name_len(call, 1) == strlen(ZDB_DEFAULT) &&
-				  memcmp(name, ZDB_DEFAULT, strlen(ZDB_DEFAULT)) == 0;
-
-		reply_error(call->c,
-			    is_default ? "This name is not allowed" : "This namespace is not available");
+		reply_error(call->c, names_default(call, 1) ? "This name is not allowed"
+							    : "This namespace is not available");
 		return DONE;
 	}
 	err = zdb_ns_create(call->d->eng, name, name_len(call, 1), &ns);
@@ -184,8 +187,7 @@ enum verdict cmd_nsdel(struct call *call)
 		reply_error(c, "Namespace too long");
 		return DONE;
 	}
-	if (resp_word_is(ARG(call, 1), ARG_LEN(call, 1), ZDB_DEFAULT) &&
-	    memcmp(ARG(call, 1), ZDB_DEFAULT, strlen(ZDB_DEFAULT)) == 0) {
+	if (names_default(call, 1)) {
 		reply_error(c, "Cannot remove default namespace");
 		return DONE;
 	}
@@ -269,11 +271,8 @@ enum verdict cmd_flush(struct call *call)
 		reply_error(c, "Namespace is protected by worm mode");
 		return DONE;
 	}
-	if (is_stored(call->d, c->ns) && !c->admin) {
-		call->d->stats.unauthorized++;
-		reply_error(c, "Permission denied");
+	if (is_stored(call->d, c->ns) && !admin_only(c))
 		return DONE;
-	}
 	if (z && !quiesce(c, z))
 		return BLOCKED;
 	err = ns_dropped(call->d, zdb_ns_name(c->ns));
@@ -323,6 +322,8 @@ static const char *set_mode(struct call *call, struct zdb_ns *ns)
 
 	if (call->d->opt.mode != ZDB_MIXED)
 		return "This server instance is configured to use a single runtime mode";
+	if (zdb_ns_is_used(ns))
+		return "Cannot change mode of used namespace";
 	if (!value_is(call, "user") && !value_is(call, "seq"))
 		return "Invalid property value (expected: user, seq)";
 	err = zdb_ns_set_mode(ns, value_is(call, "seq") ? ZDB_SEQ : ZDB_USER);
@@ -342,7 +343,8 @@ static const char *set_property(struct call *call, struct zdb_ns *ns, const char
 	if (strcmp(property, "lock") == 0 || strcmp(property, "freeze") == 0) {
 		enum zdb_lock on = property[0] == 'l' ? ZDB_LOCKED : ZDB_FROZEN;
 
-		return zdb_ns_set_lock(ns, value_is(call, "1") ? on : ZDB_UNLOCKED) ? "Internal Error" : NULL;
+		return zdb_ns_set_lock(ns, value_starts_with_one(call) ? on : ZDB_UNLOCKED) ? "Internal Error"
+											    : NULL;
 	}
 	if (strcmp(zdb_ns_name(ns), ZDB_DEFAULT) == 0)
 		return "Cannot update default namespace";

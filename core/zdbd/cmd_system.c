@@ -331,7 +331,7 @@ enum verdict cmd_index(struct call *call)
 		reply_error(c, "Argument too long");
 	} else if (!resp_word_is(ARG(call, 1), ARG_LEN(call, 1), "DIRTY")) {
 		reply_error(c, "Unknown INDEX subcommand");
-	} else if (call->w.argc == 2) {
+	} else if (call->w.argc != 3) {
 		index_dirty(call, z);
 	} else if (resp_word_is(ARG(call, 2), ARG_LEN(call, 2), "RESET")) {
 		if (z)

@@ -133,21 +133,19 @@ static bool words_fit(struct call *call)
 	return true;
 }
 
+/* A client whose namespace was removed is told so and cut, whatever it asks. */
+static bool attached(struct client *c)
+{
+	if (zdb_ns_alive(c->ns))
+		return true;
+	reply_error(c, "Your active namespace is not available anymore (probably removed).");
+	client_close_after(c);
+	return false;
+}
+
 static bool permitted(struct call *call)
 {
-	struct client *c = call->c;
-
-	if (!zdb_ns_alive(c->ns)) {
-		reply_error(c, "Your active namespace is not available anymore (probably removed).");
-		client_close_after(c);
-		return false;
-	}
-	if ((call->command->flags & F_ADMIN) && !c->admin) {
-		c->d->stats.unauthorized++;
-		reply_error(c, "Permission denied");
-		return false;
-	}
-	return true;
+	return !(call->command->flags & F_ADMIN) || admin_only(call->c);
 }
 
 /* The last word of a replicating client is the owner of the command. */
@@ -177,6 +175,8 @@ enum verdict command_run(struct client *c, const struct words *given)
 			take_owner(c, &call.w);
 		call.command = command_find(d, ARG(&call, 0), ARG_LEN(&call, 0));
 		d->stats.commands++;
+		if (!attached(c))
+			return DONE;
 		if (!call.command) {
 			d->stats.failed++;
 			reply_error(c, "Command not supported");
@@ -202,6 +202,15 @@ done:
 }
 
 /* ------------------------------------------------------------------------------------------------- helpers */
+
+bool admin_only(struct client *c)
+{
+	if (c->admin)
+		return true;
+	c->d->stats.unauthorized++;
+	reply_error(c, "Permission denied");
+	return false;
+}
 
 bool may_read(struct client *c)
 {

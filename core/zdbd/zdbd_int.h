@@ -232,7 +232,8 @@ void reply_ok(struct client *c);
 /* Memory for `bytes` of a reply behind what is there; count them with buf_added(&c->out, ...). NULL: the client is cut. */
 uint8_t *reply_room(struct client *c, size_t bytes);
 
-/* Frozen, locked, read-only: answers and returns false when the command may not go on. */
+/* Not an admin; frozen, locked, read-only: answers and returns false when the command may not go on. */
+bool admin_only(struct client *c);
 bool may_read(struct client *c);
 bool may_write(struct client *c);
 

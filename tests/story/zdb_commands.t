@@ -39,17 +39,17 @@ def every_command(c):
         (['DBSIZE'], 0), (['FLUSH'], Error('Flushing public namespace denied')),
         (['INDEX'], Error('Missing arguments')), (['INDEX', ''], INVALID), (['INDEX', 'x'], Error('Unknown INDEX subcommand')),
         (['INDEX', 'x' * 257], Error('Argument too long')), (['INDEX', 'dirty', 'x'], Error('Unknown INDEX DIRTY subcommand')),
-        (['INDEX', 'DIRTY'], []), (['INDEX', 'dirty', 'reset'], OK),
-        (['DATA', 'x'], Error('Unknown DATA subcommand')), (['DATA', 'RAW', '0'], COUNT_WRONG), (['DATA', 'RAW', '0', '28'], Error('EOF')),
+        (['INDEX', 'DIRTY'], []), (['INDEX', 'dirty', 'reset'], OK), (['INDEX', 'dirty', 'x', 'y'], []),
+        (['DATA', 'x'], Error('Unknown DATA subcommand')), (['DATA', 'RAW', '0'], Error('Missing arguments')), (['DATA', 'RAW', '0', '28', 'x'], Error('EOF')), (['DATA', 'RAW', '0', '28', ''], INVALID), (['DATA', 'RAW', '0', '28'], Error('EOF')),
         (['WAIT'], Error('Invalid arguments')), (['WAIT', 'NOSUCH'], Error('Unknown command to watch')), (['WAIT', 'SET', '99'], Error('Invalid timeout')),
         (['WAIT', 'SET', '1800001'], Error('Invalid timeout')), (['WAIT', 'SET', '1' * 17], Error('Invalid timeout')),
         (['AUTH'], COUNT_WRONG), (['AUTH', 'a', 'b', 'c'], COUNT_WRONG), (['AUTH', 'x'], Error('Authentication disabled')),
         (['AUTH', 'PLAIN', 'x'], Error('Only SECURE extra method supported')), (['AUTH', 'SECURE', 'x'], Error('Authentication disabled')),
-        (['SELECT'], INVALID), (['SELECT', 'x' * 129], Error('Namespace too long')), (['SELECT', 'nosuch'], Error('Namespace not found')),
+        (['SELECT'], INVALID), (['SELECT', ''], Error('Namespace not found')), (['SELECT', 'default\0x'], OK), (['SELECT', 'x' * 129], Error('Namespace too long')), (['SELECT', 'nosuch'], Error('Namespace not found')),
         (['NSNEW'], COUNT_WRONG), (['NSNEW', ''], INVALID), (['NSNEW', 'x' * 129], Error('Namespace too long')),
         (['NSNEW', 'a/b'], Error('This name is not allowed')), (['NSNEW', '..'], Error('This name is not allowed')),
         (['NSNEW', '.'], Error('This name is not allowed')), (['NSNEW', 'default'], Error('This name is not allowed')),
-        (['NSDEL', 'default'], Error('Cannot remove default namespace')), (['NSDEL', 'nosuch'], Error("This namespace doesn't exists")),
+        (['NSDEL', 'default'], Error('Cannot remove default namespace')), (['NSDEL', 'default\0x'], Error('Cannot remove default namespace')), (['NSDEL', 'nosuch'], Error("This namespace doesn't exists")),
         (['NSINFO', 'nosuch'], Error('Namespace not found')), (['NSINFO', 'x' * 129], Error('Namespace too long')),
         (['NSSET', 'default', 'maxsize'], COUNT_WRONG), (['NSSET', 'default', 'maxsize', ''], INVALID),
         (['NSSET', 'nosuch', 'maxsize', '1'], Error('Namespace not found')), (['NSSET', 'default', 'maxsize', '1'], Error('Cannot update default namespace')),
@@ -139,7 +139,7 @@ def namespaces(server):
         (['NSSET', 'one', 'worm', '1'], OK), (['SET', 'n', 'x'], Error('Namespace is protected by worm mode')), (['SET', 'new', 'x'], b'new'),
         (['DEL', 'n'], Error('Cannot delete a key when namespace is in worm mode')), (['NSSET', 'one', 'worm', '0'], OK), (['DEL', 'n'], OK),
         (['NSSET', 'one', 'lock', '1'], OK), (['SET', 'n', 'x'], LOCKED), (['DEL', 'k'], LOCKED), (['GET', 'k'], b'v'), (['BATCH', 'SET', 'n', 'x'], [LOCKED]),
-        (['NSSET', 'one', 'freeze', '1'], OK), (['SET', 'n', 'x'], FROZEN), (['GET', 'k'], FROZEN), (['MGET', 'k'], FROZEN), (['EXISTS', 'k'], FROZEN),
+        (['NSSET', 'one', 'freeze', '10'], OK), (['SET', 'n', 'x'], FROZEN), (['GET', 'k'], FROZEN), (['MGET', 'k'], FROZEN), (['EXISTS', 'k'], FROZEN),
         (['CHECK', 'k'], FROZEN), (['LENGTH', 'k'], FROZEN), (['KEYTIME', 'k'], FROZEN), (['SCAN'], FROZEN), (['RSCAN'], FROZEN), (['HISTORY', 'k'], FROZEN),
         (['KEYCUR', 'k'], FROZEN), (['GETRANGE', 'k', '0', '1'], FROZEN), (['DBSIZE'], 3), (['SYNC'], OK), (['NSJUMP'], OK), (['NSSET', 'one', 'lock', '0'], OK), (['GET', 'k'], b'v'),
         (['NSSET', 'one', 'password', 'secret'], OK), (['SET', 'k', 'still in'], b'k'),
@@ -161,7 +161,7 @@ def namespaces(server):
     table(c, [(['NSSET', 'one', 'public', '0'], OK), (['SELECT', 'one'], Error('Namespace protected and private')), (['GET', 'k'], b'w'),
               (['NSSET', 'one', 'password', '*'], OK), (['SELECT', 'one'], OK),
               (['NSDEL', 'one'], Error("Cannot remove namespace you're currently using.")), (['SELECT', 'default'], OK), (['NSDEL', 'one'], OK)])
-    equal(other('GET', 'k'), Error('Your active namespace is not available anymore (probably removed).'), 'who was in a removed namespace is told')
+    equal(other('NOSUCH'), Error('Your active namespace is not available anymore (probably removed).'), 'who was in a removed namespace is told')
     ok(other.closed(), 'and the connection is closed')
     ok(not os.path.exists(server.file('data', 'one')) and not os.path.exists(server.file('index', 'one')), 'both directories are gone')
     table(c, [(['NSNEW', 'again'], OK), (['NSLIST'], [b'default', b'again', b'cut']), (['NSNEW', 'fl'], OK), (['NSSET', 'fl', 'password', 'p'], OK),
@@ -216,8 +216,8 @@ def admin_and_protect():
     table(c, [
         (['SET', 'k', 'v'], READ_ONLY), (['GET', 'k'], None), (['NSNEW', 'x'], DENIED), (['NSSET'], DENIED), (['NSDEL', 'x'], DENIED), (['NSJUMP'], DENIED),
         (['RELOAD', 'default'], DENIED), (['HOOKS'], DENIED), (['INDEX'], DENIED), (['DATA', 'RAW'], DENIED), (['MIRROR'], DENIED), (['MASTER'], DENIED), (['CUT'], DENIED),
-        (['EVICT', 'default', '0', 'xxh3:' + '0' * 32], DENIED), (['SELECT', 'default', 'secret'], OK), (['SET', 'k', 'v'], b'k'), (['SET', 'k', 'v', '1'], COUNT_WRONG),
-        (['DEL', 'k', '1'], COUNT_WRONG), (['AUTH', ''], INVALID), (['AUTH', 'x' * 129], Error('Password too long')), (['AUTH', 'wrong'], Error('Access denied')),
+        (['EVICT', 'default', '0', 'xxh3:' + '0' * 32], DENIED), (['SELECT', 'default', 'secret'], OK), (['SET', 'k', 'v'], b'k'), (['SET', 'k', 'v', '1'], DENIED), (['DEL', 'k', '1'], DENIED), (['SET', 'k'], COUNT_WRONG),
+        (['AUTH', ''], INVALID), (['AUTH', 'x' * 129], Error('Password too long')), (['AUTH', 'wrong'], Error('Access denied')),
         (['AUTH', 'SECURE', '0' * 40], Error('No CHALLENGE requested, secure authentication not available')),
     ])
     challenge = c('AUTH', 'secure', 'challenge')
@@ -241,6 +241,7 @@ def mixed():
     c = s.client()
     table(c, [(['NSNEW', 'q'], OK), (['NSSET', 'q', 'mode', 'x'], Error('Invalid property value (expected: user, seq)')), (['NSSET', 'q', 'mode', 'seq'], OK),
               (['SELECT', 'q'], OK), (['SET', '', 'v'], bytes(8)), (['NSSET', 'q', 'mode', 'user'], Error('Cannot change mode of used namespace')),
+              (['NSSET', 'q', 'mode', 'x'], Error('Cannot change mode of used namespace')),
               (['NSSET', 'q', 'lock', '1'], OK), (['NSSET', 'q', 'worm', '1'], OK)])
     equal(s.stop(signal.SIGINT), 130, 'SIGINT ends it with 130')
     s.start()

@@ -4,6 +4,7 @@ import os, random, shutil, signal, socket, subprocess, sys, tempfile, time
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 QSFS = os.environ.get('QSFS', os.path.join(TOP, 'build', 'qsfs'))
+PEER = os.environ.get('ZDB_PEER')       # the original server's program, for the tests that compare with it
 LIMIT = 60          # seconds for anything that must happen
 
 
@@ -168,6 +169,40 @@ class Server:
 
     def file(self, *parts):
         return os.path.join(self.dir, *parts)
+
+
+class Peer(Server):
+    """The original server, PEER. It says nothing when it is ready, and takes no port 0."""
+
+    def command(self):
+        argv = [PEER, '--data', self.file('data'), '--index', self.file('index')]
+        if self.unix:
+            argv += ['--socket', self.path]
+        if self.tcp:
+            with socket.socket() as probe:
+                probe.bind(('127.0.0.1', 0))
+                self.port = probe.getsockname()[1]
+            argv += ['--listen', '127.0.0.1', '--port', str(self.port)] + (['--dualnet'] if self.unix else [])
+        return argv + self.options
+
+    def answers(self):
+        try:
+            c = self.client()
+        except OSError:
+            return False
+        try:
+            return c('PING') == 'PONG'
+        except Closed:
+            return False
+        finally:
+            c.close()
+
+    def start(self, wait=True):
+        with open(self.log, 'ab') as log:
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self.env, cwd=self.dir)
+        if wait and not wait_until(lambda: self.process.poll() is not None or self.answers()) or self.process.poll() is not None:
+            raise RuntimeError('the original did not start:\n' + self.text())
+        return self
 
 
 servers = []
