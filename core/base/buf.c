@@ -11,6 +11,7 @@
 #include "core/base/err.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mem_copy.h"
 
 #define BUF_FIRST 256u /* smallest allocation: most messages fit */
 
@@ -82,8 +83,7 @@ int buf_append(struct buf *b, const void *data, size_t len)
 
 	if (code)
 		return code;
-	if (len)
-		memcpy(b->data + b->len, data, len);
+	mem_copy(b->data + b->len, data, len);
 	b->len += len;
 	return 0;
 }

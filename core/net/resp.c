@@ -13,9 +13,12 @@
 
 #include "core/base/buf.h"
 #include "core/base/mem.h"
+#include "core/base/mem_copy.h"
 
 /* A grown table of at most this many entries is kept from one request to the next. */
 #define KEEP_ENTRIES 64
+
+#define NUMBER_LINE 24 /* the longest line with a number: type, sign, 20 digits, CR LF */
 
 /*
  * Number at the start of [s, s + len) the way atoi() reads one: blanks, sign, digits, whatever follows is
@@ -470,7 +473,7 @@ int resp_put_error(struct buf *b, const char *text)
 
 int resp_put_integer(struct buf *b, int64_t n)
 {
-	char line[24];
+	char line[NUMBER_LINE];
 
 	return buf_append(b, line, number_line(line, ':', n < 0 ? 0 - (uint64_t)n : (uint64_t)n, n < 0));
 }
@@ -482,23 +485,25 @@ int resp_put_nil(struct buf *b)
 
 int resp_put_array(struct buf *b, size_t count)
 {
-	char line[24];
+	char line[NUMBER_LINE];
 
 	return buf_append(b, line, number_line(line, '*', count, false));
 }
 
 int resp_put_bulk(struct buf *b, const void *data, size_t len)
 {
-	char line[24];
-	size_t head = number_line(line, '$', len, false);
-	int err = buf_reserve(b, head + len + 2);
+	int err = buf_reserve(b, NUMBER_LINE + len + 2);
+	uint8_t *at;
+	size_t head;
 
 	if (err)
 		return err;
-	buf_append(b, line, head);
-	if (len)
-		buf_append(b, data, len);
-	return buf_append(b, "\r\n", 2);
+	at = b->data + b->len;
+	head = number_line((char *)at, '$', len, false);
+	mem_copy(at + head, data, len);
+	memcpy(at + head + len, "\r\n", 2);
+	buf_added(b, head + len + 2);
+	return 0;
 }
 
 int resp_put_bulk_text(struct buf *b, const char *text)

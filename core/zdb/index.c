@@ -9,7 +9,11 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
+
+#define APPLY_SPAN (32u << 10) /* rewrites so close together ... */
+#define APPLY_MANY 16u         /* ... and so many are one read and one write */
 
 uint32_t key_tag(const struct zdb *eng, const void *key, size_t klen)
 {
@@ -79,14 +83,31 @@ void index_overlay(const struct zdb_ns *ns, struct place at, struct idx_rec *r)
 	overlay_item(&ns->pend, at, r);
 }
 
-int index_read(struct zdb_ns *ns, struct place at, struct idx_rec *r, uint8_t *key)
+/* The bytes of a record: in the window, or read into buf.  How many, or a negative code. */
+static ssize_t record_bytes(struct zdb_ns *ns, struct place at, uint8_t *buf, size_t size,
+			    const uint8_t **bytes)
 {
-	uint8_t b[IDX_RECORD + ZDB_KEY_MAX];
+	if (at.file == ns->index.number) {
+		size_t have;
+
+		*bytes = tail_peek(&ns->index, at.off, &have);
+		if (*bytes != NULL)
+			return (ssize_t)have;
+	}
+	*bytes = buf;
+	return any_read(ns, INDEX_FILE, at.file, buf, size, at.off);
+}
+
+/* Reads one record as readers see it; *key borrowed, in buf or in the window. */
+static int index_view(struct zdb_ns *ns, struct place at, struct idx_rec *r,
+		      uint8_t buf[IDX_RECORD + ZDB_KEY_MAX], const uint8_t **key)
+{
+	const uint8_t *b;
 	ssize_t n;
 
 	if (at.off < IDX_HEADER || at.file > ns->index.number)
 		return -ENOENT;
-	n = any_read(ns, INDEX_FILE, at.file, b, ns->mode == ZDB_SEQ ? SEQ_RECORD : sizeof(b), at.off);
+	n = record_bytes(ns, at, buf, ns->mode == ZDB_SEQ ? SEQ_RECORD : IDX_RECORD + ZDB_KEY_MAX, &b);
 	if (n == -ENOENT)
 		return -EIO; /* an index file that we counted is gone */
 	if (n < 0)
@@ -97,19 +118,31 @@ int index_read(struct zdb_ns *ns, struct place at, struct idx_rec *r, uint8_t *k
 	if (r->klen == 0 || n < (ssize_t)IDX_RECORD + r->klen ||
 	    (ns->mode == ZDB_SEQ && r->klen != ZDB_SEQ_KEY_SIZE))
 		return -ENOENT;
-	memcpy(key, b + IDX_RECORD, r->klen);
+	*key = b + IDX_RECORD;
 	index_overlay(ns, at, r);
 	return 0;
 }
 
+int index_read(struct zdb_ns *ns, struct place at, struct idx_rec *r, uint8_t *key)
+{
+	HOT_BUFFER uint8_t buf[IDX_RECORD + ZDB_KEY_MAX];
+	const uint8_t *found;
+	int rc = index_view(ns, at, r, buf, &found);
+
+	if (rc == 0)
+		memcpy(key, found, r->klen);
+	return rc;
+}
+
 static int find_seq(struct zdb_ns *ns, const void *key, size_t klen, struct place *at, struct idx_rec *r)
 {
-	uint8_t found[ZDB_KEY_MAX + 1];
+	HOT_BUFFER uint8_t buf[IDX_RECORD + ZDB_KEY_MAX];
+	const uint8_t *found;
 	int rc;
 
 	if (klen != ZDB_SEQ_KEY_SIZE || seq_place(ns, get_u64le(key), at) != 0)
 		return -ENOENT;
-	rc = index_read(ns, *at, r, found);
+	rc = index_view(ns, *at, r, buf, &found);
 	if (rc == -ENOENT)
 		return -EIO; /* below next_id there must be a record */
 	if (rc != 0)
@@ -122,8 +155,9 @@ static int find_seq(struct zdb_ns *ns, const void *key, size_t klen, struct plac
 int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at, struct idx_rec *r,
 	       struct entry **e)
 {
-	uint8_t found[ZDB_KEY_MAX + 1];
+	HOT_BUFFER uint8_t buf[IDX_RECORD + ZDB_KEY_MAX];
 	uint32_t tag, slot = UINT32_MAX;
+	const uint8_t *found;
 	struct entry *it;
 
 	if (ns->load_error != 0)
@@ -135,7 +169,7 @@ int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at
 	tag = key_tag(ns->eng, key, klen);
 	while ((it = table_next(&ns->table, tag, &slot)) != NULL) {
 		struct place p = {it->file, it->index_off};
-		int rc = index_read(ns, p, r, found);
+		int rc = index_view(ns, p, r, buf, &found);
 
 		if (rc != 0)
 			return -EIO; /* the table only holds what was read from there */
@@ -153,13 +187,13 @@ int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at
 
 int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t *off)
 {
-	uint8_t b[IDX_RECORD + ZDB_KEY_MAX];
+	HOT_BUFFER uint8_t b[IDX_RECORD + ZDB_KEY_MAX];
 	struct iovec iov = {b, IDX_RECORD + r->klen};
 	int rc;
 
 	r->prev = ns->prev_index;
 	idx_encode(b, r);
-	memcpy(b + IDX_RECORD, key, r->klen);
+	mem_copy(b + IDX_RECORD, key, r->klen);
 	*off = ns->index.size;
 	rc = tail_append(ns, &ns->index, &iov, 1, IDX_RECORD + r->klen);
 	if (rc != 0)
@@ -232,7 +266,7 @@ static void rewrite_note(struct zdb_ns *ns, struct place at, uint32_t offset, ui
 		ns->rewritten[ns->rewritten_count++] = (struct zdb_extent){at.file, offset, length};
 	}
 	if (!ns->pend_announced && ns->eng->ev.tick_wanted != NULL)
-		ns->eng->ev.tick_wanted(ns->eng->opt.events_ctx);
+		ns->eng->ev.tick_wanted(ns->eng->opt.events_ctx, ZDB_INDEX_DELAY_MS);
 	ns->pend_announced = true;
 }
 
@@ -256,21 +290,95 @@ void rewrite_whole(struct zdb_ns *ns, struct place at, const struct idx_rec *r)
 	rewrite_note(ns, at, at.off, SEQ_RECORD);
 }
 
+/* What a rewrite changes: *at in the file, *size bytes in b. */
+static void rewrite_bytes(const struct pend_item *it, uint8_t b[IDX_RECORD], uint32_t *at, uint32_t *size)
+{
+	*at = it->whole ? it->off : it->off + IDX_FLAGS_AT;
+	*size = it->whole ? IDX_RECORD : 1;
+	if (it->whole)
+		idx_encode(b, &it->rec);
+	else
+		b[0] = FLAG_DELETED;
+}
+
 static int apply_one(struct zdb_ns *ns, const struct pend_item *it, struct zdb_fd *f)
 {
 	uint8_t b[IDX_RECORD];
-	uint8_t flag = FLAG_DELETED;
+	uint32_t at, size;
 
-	if (!it->whole)
-		return ns_pwrite(ns, f, &flag, 1, (uint64_t)it->off + IDX_FLAGS_AT);
-	idx_encode(b, &it->rec);
-	return ns_pwrite(ns, f, b, sizeof(b), it->off);
+	rewrite_bytes(it, b, &at, &size);
+	if (f == ns->index.f)
+		tail_patch(&ns->index, at, b, size);
+	return ns_pwrite(ns, f, b, size, at);
+}
+
+/* How many of the rewrites at `list` are of one file and lie within one span. */
+static uint32_t span_length(const struct pend_item *const *list, uint32_t count)
+{
+	uint32_t n = 1;
+
+	while (n < count && list[n]->file == list[0]->file &&
+	       list[n]->off - list[0]->off <= APPLY_SPAN - IDX_RECORD)
+		n++;
+	return n;
+}
+
+/*
+ * Many rewrites close together: their span is read, changed and written back.  The bytes between them are written with
+ * what they are; the kernel would write the same pages to the disk for any one of them.
+ */
+static int apply_span(struct zdb_ns *ns, const struct pend_item *const *list, uint32_t count,
+		      struct zdb_fd *f, uint8_t *span)
+{
+	uint32_t from = list[0]->off, size = list[count - 1]->off + IDX_RECORD - from;
+	ssize_t n = ns_pread(ns, f, span, size, from);
+
+	if (n < 0)
+		return (int)n;
+	if ((uint32_t)n < size)
+		return -EIO; /* a record that we rewrite is not there */
+	for (uint32_t i = 0; i < count; i++) {
+		uint8_t b[IDX_RECORD];
+		uint32_t at, bytes;
+
+		rewrite_bytes(list[i], b, &at, &bytes);
+		memcpy(span + (at - from), b, bytes);
+	}
+	if (f == ns->index.f)
+		tail_patch(&ns->index, from, span, size);
+	return ns_pwrite(ns, f, span, size, from);
+}
+
+/* Applies the rewrites of one index file, which lie together in the sorted list; *done counts them. */
+static int apply_file(struct zdb_ns *ns, const struct pend_item *const *list, uint32_t count, uint32_t *done,
+		      uint8_t *span)
+{
+	uint32_t number = list[0]->file, i = 0;
+	struct zdb_fd *f;
+	int rc = fd_get(ns, INDEX_FILE, number, &f);
+
+	if (rc != 0)
+		return rc;
+	while (rc == 0 && i < count && list[i]->file == number) {
+		uint32_t n = span_length(list + i, count - i);
+
+		if (n < APPLY_MANY || span == NULL)
+			n = 1;
+		rc = n == 1 ? apply_one(ns, list[i], f) : apply_span(ns, list + i, n, f, span);
+		i += n;
+	}
+	fd_put(ns->eng, f);
+	if (rc == 0 && number != ns->index.number)
+		bits_set(&ns->touched, number);
+	*done += i;
+	return rc;
 }
 
 int rewrite_apply(struct zdb_ns *ns, struct pend *p)
 {
 	const struct pend_item **list;
-	struct zdb_fd *f = NULL;
+	uint8_t *span;
+	uint32_t done = 0;
 	int rc;
 
 	if (p->used == 0) {
@@ -283,20 +391,10 @@ int rewrite_apply(struct zdb_ns *ns, struct pend *p)
 	list = pend_sorted(p);
 	if (list == NULL)
 		return -ENOMEM;
-	for (uint32_t i = 0; rc == 0 && i < p->used; i++) {
-		if (f == NULL || f->number != list[i]->file) {
-			if (f != NULL)
-				fd_put(ns->eng, f);
-			f = NULL;
-			rc = fd_get(ns, INDEX_FILE, list[i]->file, &f);
-		}
-		if (rc == 0)
-			rc = apply_one(ns, list[i], f);
-		if (rc == 0 && list[i]->file != ns->index.number)
-			bits_set(&ns->touched, list[i]->file);
-	}
-	if (f != NULL)
-		fd_put(ns->eng, f);
+	span = p->used < APPLY_MANY ? NULL : mem_alloc(APPLY_SPAN); /* without it: one by one */
+	while (rc == 0 && done < p->used)
+		rc = apply_file(ns, list + done, p->used - done, &done, span);
+	mem_free(span);
 	mem_free(list);
 	if (rc == 0)
 		pend_release(p);

@@ -213,9 +213,7 @@ int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size)
 		rc = -EIO;
 	sys->close(fd);
 	if (rc == 0 && active)
-		ns->data.size = ns->data.written = at;
-	if (rc == 0 && active)
-		ns->data.reserved = ns->data.kicked = at;
+		tail_moved(&ns->data, at);
 	if (rc == 0)
 		ns->recovery.data_cut_bytes += size - at;
 	return rc;

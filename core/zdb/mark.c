@@ -139,7 +139,8 @@ static int stamp_write(struct zdb_ns *ns, uint64_t stamp)
 	return rc;
 }
 
-int mark_open(struct zdb_ns *ns)
+/* Apart, because a struct of this size is not made for nothing at each write. */
+static int mark_open_now(struct zdb_ns *ns)
 {
 	struct mark m = {.state = MARK_OPEN,
 			 .file = ns->data.number,
@@ -147,8 +148,6 @@ int mark_open(struct zdb_ns *ns)
 			 .index_size = ns->index.size};
 	int rc;
 
-	if (ns->opened)
-		return 0;
 	while (m.stamp == 0) {
 		if (sys->getrandom(&m.stamp, sizeof(m.stamp), 0) != (ssize_t)sizeof(m.stamp))
 			return -EIO;
@@ -163,6 +162,11 @@ int mark_open(struct zdb_ns *ns)
 	ns->stamp = m.stamp;
 	ns->opened = true;
 	return 0;
+}
+
+int mark_open(struct zdb_ns *ns)
+{
+	return ns->opened ? 0 : mark_open_now(ns);
 }
 
 int mark_clean(struct zdb_ns *ns)

@@ -3,7 +3,6 @@
  */
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/base/mem.h"
@@ -80,19 +79,43 @@ void pend_put(struct pend *p, const struct pend_item *item)
 	}
 }
 
-static int pend_order(const void *a, const void *b)
+static bool pend_before(const struct pend_item *x, const struct pend_item *y)
 {
-	const struct pend_item *x = *(const struct pend_item *const *)a,
-			       *y = *(const struct pend_item *const *)b;
+	return x->file != y->file ? x->file < y->file : x->off < y->off;
+}
 
-	if (x->file != y->file)
-		return x->file < y->file ? -1 : 1;
-	return x->off < y->off ? -1 : x->off > y->off;
+/* Merges the sorted runs [0, half) and [half, count) of `from` into `to`. */
+static void pend_merge(const struct pend_item **from, uint32_t half, uint32_t count,
+		       const struct pend_item **to)
+{
+	uint32_t a = 0, b = half;
+
+	for (uint32_t n = 0; n < count; n++)
+		to[n] = b == count || (a < half && !pend_before(from[b], from[a])) ? from[a++] : from[b++];
+}
+
+/* Bottom-up merge sort with a second array; the result is in the one returned. */
+static const struct pend_item **pend_sort(const struct pend_item **list, const struct pend_item **spare,
+					  uint32_t n)
+{
+	for (uint64_t run = 1; run < n; run *= 2) {
+		const struct pend_item **sorted = spare;
+
+		for (uint64_t at = 0; at < n; at += 2 * run) {
+			uint32_t count = n - at < 2 * run ? (uint32_t)(n - at) : (uint32_t)(2 * run);
+
+			pend_merge(list + at, run < count ? (uint32_t)run : count, count, spare + at);
+		}
+		spare = list;
+		list = sorted;
+	}
+	return list;
 }
 
 const struct pend_item **pend_sorted(const struct pend *p)
 {
-	const struct pend_item **list = mem_alloc((p->used + 1) * sizeof(const struct pend_item *));
+	const struct pend_item **list = mem_alloc(2 * (p->used + 1) * sizeof(const struct pend_item *));
+	const struct pend_item **sorted;
 	uint32_t n = 0;
 
 	if (list == NULL)
@@ -101,7 +124,8 @@ const struct pend_item **pend_sorted(const struct pend *p)
 		if (p->slots[i].off != 0)
 			list[n++] = &p->slots[i];
 	assert(n == p->used);
-	if (n > 1)
-		qsort(list, n, sizeof(*list), pend_order);
+	sorted = pend_sort(list, list + n + 1, n);
+	if (sorted != list)
+		memcpy(list, sorted, n * sizeof(const struct pend_item *));
 	return list;
 }

@@ -5,9 +5,11 @@
  * whatever thread the owner likes.  User mode reads the data record straight from the table entry and goes to the index
  * only when that record does not carry the key.
  */
+#include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
 
-#define FIRST_READ 4096u /* guess for a record of unknown size */
+#define GUESS_MIN 512u /* payload bytes that the first read of a record of unknown size asks for */
+#define GUESS_MAX 16384u
 
 void *eng_big(struct zdb *eng, size_t size)
 {
@@ -167,7 +169,7 @@ static int missing_ask(struct zdb_ns *ns, uint32_t number, struct missing **out)
 		return rc; /* 0: it is back already */
 	}
 	if (ev->tick_wanted != NULL)
-		ev->tick_wanted(ns->eng->opt.events_ctx); /* for the time limit */
+		ev->tick_wanted(ns->eng->opt.events_ctx, ZDB_INDEX_DELAY_MS); /* for the time limit */
 	*out = m;
 	return -EINPROGRESS;
 }
@@ -227,21 +229,59 @@ static int head_check(const struct dat_rec *r, const uint8_t *key, const struct 
 	return 0;
 }
 
+/* Payloads of a namespace are much alike: up at once, down slowly. */
+static uint32_t guess_next(uint32_t guess, uint32_t len)
+{
+	if (len > guess)
+		guess = len < GUESS_MAX ? len : GUESS_MAX;
+	else
+		guess -= (guess - len) / 64;
+	return guess < GUESS_MIN ? GUESS_MIN : guess;
+}
+
+/* A payload that stays where it is: read it with zdb_read_run(). */
+static void read_later(struct zdb_fd *f, uint32_t off, const struct want *w, struct zdb_read *rd)
+{
+	rd->file = f;
+	f->refs++;
+	rd->offset = off;
+	rd->klen = (uint32_t)w->klen;
+	memcpy(rd->key, w->key, w->klen);
+}
+
 /*
- * Reads the record at (f, off).  Payloads that fit the scratch buffer come back verified in rd->data; for bigger ones rd
- * keeps the file.  -EBADMSG: another record is there; -EIO.
+ * The first bytes of the record at (f, off): in the window of the active file, else read into the scratch buffer, `size`
+ * of them.  How many are at *bytes, or a negative code.
+ */
+static ssize_t record_start(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size,
+			    const uint8_t **bytes)
+{
+	if (f == ns->data.f) {
+		size_t have;
+
+		*bytes = tail_peek(&ns->data, off, &have);
+		if (*bytes != NULL)
+			return (ssize_t)have;
+	}
+	*bytes = ns->eng->scratch;
+	return data_read(ns, f, ns->eng->scratch, size, off);
+}
+
+/*
+ * Reads the record at (f, off).  Payloads that are in the window or fit the scratch buffer come back verified in
+ * rd->data; for bigger ones rd keeps the file.  -EBADMSG: another record is there; -EIO.
  */
 static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
 		       struct zdb_read *rd)
 {
-	uint8_t *b = ns->eng->scratch;
-	size_t head = DAT_RECORD + w->klen, size = head + (w->exact ? w->len : FIRST_READ);
+	size_t head = DAT_RECORD + w->klen, size = head + (w->exact ? w->len : ns->read_guess);
+	const uint8_t *b;
 	struct dat_rec r;
 	ssize_t n;
 
 	if (size > SCRATCH_SIZE)
 		size = head;
-	n = data_read(ns, f, b, size, off);
+	n = record_start(ns, f, off, size, &b);
 	if (n < 0)
 		return (int)n;
 	if ((size_t)n < head)
@@ -254,17 +294,17 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	rd->crc = r.crc;
 	rd->file = NULL;
 	rd->data = NULL;
+	if (!w->exact)
+		ns->read_guess = guess_next(ns->read_guess, r.len);
 	if (head + r.len > SCRATCH_SIZE) {
-		rd->file = f;
-		f->refs++;
-		rd->offset = off;
-		rd->klen = (uint32_t)w->klen;
-		memcpy(rd->key, w->key, w->klen);
+		read_later(f, off, w, rd);
 		return 0;
 	}
 	if ((size_t)n < head + r.len) {
 		size_t rest = head + r.len - (size_t)n;
-		ssize_t more = data_read(ns, f, b + n, rest, off + (uint32_t)n);
+		ssize_t more = b == ns->eng->scratch
+				       ? data_read(ns, f, ns->eng->scratch + n, rest, off + (uint32_t)n)
+				       : 0; /* the window ends where the file does */
 
 		if (more < 0 || (size_t)more < rest)
 			return more < 0 ? (int)more : bad_record(ns);
@@ -598,7 +638,7 @@ int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key,
 		size_t n = len - done < SCRATCH_SIZE ? len - done : SCRATCH_SIZE;
 
 		if (data_read(ns, f, b, n, off + (uint32_t)(head + done)) != (ssize_t)n ||
-		    memcmp(b, (const uint8_t *)value + done, n) != 0)
+		    !mem_equal(b, (const uint8_t *)value + done, n))
 			goto out;
 		done += n;
 	}

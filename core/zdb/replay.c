@@ -106,7 +106,7 @@ static int out_put(struct replay *p, struct idx_rec *r, const uint8_t *key, stru
 	if (p->out_size < p->out_off)
 		p->out_size = p->out_off;
 	if (p->out->number == ns->index.number) /* readers look through the tail */
-		ns->index.size = ns->index.written = p->out_size;
+		tail_moved(&ns->index, p->out_size);
 	return 0;
 }
 
@@ -121,10 +121,8 @@ static int out_end(struct replay *p)
 		ns->recovery.index_cut_bytes += p->out_size - p->out_off;
 		p->out_size = p->out_off;
 	}
-	if (p->out->number == ns->index.number) {
-		ns->index.size = ns->index.written = p->out_off;
-		ns->index.reserved = p->out_off;
-	}
+	if (p->out->number == ns->index.number)
+		tail_moved(&ns->index, p->out_off);
 	if (bits_reserve(&ns->touched, p->at_file) != 0)
 		return -ENOMEM;
 	bits_set(&ns->touched, p->at_file);

@@ -11,6 +11,7 @@
 struct zdb_sync {
 	struct zdb_ns *ns;
 	bool apply, with_mark;
+	bool writeback; /* only begins the writing of the log's dirty end */
 	int round, rc;
 	struct zdb_fd *index, *data;
 	uint32_t number, data_size, index_size;
@@ -148,9 +149,12 @@ static int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t
 /* Reads of ns here are of fields that do not change during its life. */
 int zdb_sync_run(struct zdb_sync *job)
 {
-	int rc;
+	int rc = 0;
 
-	if (job->round == 0) {
+	if (job->writeback) {
+		/* a help for the fdatasync that comes later, which reports what fails */
+		(void)sys->sync_file_range(job->data->fd, 0, (off_t)job->data_size, SYNC_FILE_RANGE_WRITE);
+	} else if (job->round == 0) {
 		rc = sync_fd(job->data);
 		if (rc == 0 && job->apply)
 			rc = sync_fd(job->index);
@@ -243,6 +247,10 @@ int zdb_sync_done(struct zdb_sync *job)
 {
 	int rc = job->rc;
 
+	if (job->writeback) {
+		job_free(job);
+		return 0;
+	}
 	if (rc == 0)
 		rc = job->round == 0 ? job_applied(job) : job_marked(job);
 	if (rc < 0)
@@ -329,6 +337,18 @@ failed:
 
 /* ------------------------------------------------------------------------------------------------------- tick --- */
 
+static struct zdb_sync *writeback_job(struct zdb_ns *ns)
+{
+	struct zdb_sync *job;
+
+	ns->kick_wanted = false;
+	if (job_new(ns, false, false, &job) != 0)
+		return NULL; /* not needed for anything but speed */
+	ns->data.kicked = ns->data.written;
+	job->writeback = true;
+	return job;
+}
+
 static struct zdb_sync *ns_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms)
 {
 	struct zdb_sync *job = NULL;
@@ -338,6 +358,8 @@ static struct zdb_sync *ns_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *ne
 	if (ns->job != NULL || ns->write_error != 0 || ns->load_error != 0 || !ns->opened)
 		return NULL;
 	log_long = ns->mark.file == ns->data.number && ns->data.size - ns->mark.offset > MARK_LOG_BYTES;
+	if (ns->kick_wanted && !log_long)
+		return writeback_job(ns);
 	if (ns->pend.used == 0 && ns->frozen.used == 0 && !log_long)
 		return NULL;
 	if (!log_long && now_ms < ns->applied_ms + ZDB_INDEX_DELAY_MS) {

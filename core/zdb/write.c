@@ -5,6 +5,7 @@
  * memory (sync.c).  Everything that can fail for memory is reserved before the first byte is written, and a record
  * whose index append fails is taken back from the log.
  */
+#include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
 
 int ns_writable(struct zdb_ns *ns)
@@ -55,12 +56,12 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 		      uint32_t *off)
 {
 	/* Header and key in one piece, so that they reach a page of the kernel together. */
-	uint8_t head[DAT_RECORD + ZDB_KEY_MAX];
+	HOT_BUFFER uint8_t head[DAT_RECORD + ZDB_KEY_MAX];
 	struct iovec iov[2] = {{head, DAT_RECORD + r->klen}, {(void *)(uintptr_t)value, r->len}};
 	int rc;
 
 	dat_encode(head, r);
-	memcpy(head + DAT_RECORD, key, r->klen);
+	mem_copy(head + DAT_RECORD, key, r->klen);
 	*off = ns->data.size;
 	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 2 : 1, DAT_RECORD + r->klen + r->len);
 	if (rc != 0)

@@ -125,8 +125,8 @@ struct zdb_events {
 	void (*ns_updated)(void *ctx, struct zdb_ns *ns);
 	void (*ns_reloaded)(void *ctx, struct zdb_ns *ns);
 	void (*ns_deleted)(void *ctx, const char *name); /* after the files are gone */
-	/* In-place rewrites wait: the next zdb_tick() should come within ZDB_INDEX_DELAY_MS.  Once per batch. */
-	void (*tick_wanted)(void *ctx);
+	/* Work waits: the next zdb_tick() should come within `ms`, 0 = in this turn of the loop.  Once per batch. */
+	void (*tick_wanted)(void *ctx, uint32_t ms);
 };
 
 /* ------------------------------------------------------------------------------------------- open and close --- */
@@ -346,7 +346,7 @@ struct zdb_ns *zdb_sync_ns(const struct zdb_sync *sync);
 int zdb_sync(struct zdb_ns *ns, enum zdb_sync_kind kind);
 
 /*
- * Background work: starts the sync that must precede waiting in-place rewrites, expires waiters.  now_ms: any
+ * Background work: starts the sync that must precede waiting in-place rewrites and the writeback of a long log, expires waiters.  now_ms: any
  * monotonic clock, the same in all calls.  Returns a sync to run like one from zdb_sync_begin(), or NULL.  Call
  * until NULL.  *next_ms: time of the next needed call, UINT64_MAX = only after tick_wanted.
  */

@@ -34,8 +34,10 @@
 #define ZDB_PATH_MAX   4096u
 #define SCRATCH_SIZE   (66u << 10)  /* one 64 KiB payload with its header and key */
 #define CHUNK_SIZE     (256u << 10) /* streaming reads of whole files */
-#define GATHER_DATA    (256u << 10) /* gathered log bytes before they are written out */
-#define GATHER_INDEX   (64u << 10)
+#define WINDOW_MIN     (16u << 10)  /* of an active file's newest bytes, at first */
+#define WINDOW_DATA    (256u << 10) /* ... at most; these many gather before they are written out */
+#define WINDOW_INDEX   (64u << 10)
+#define WINDOW_ALL     (8u << 20)  /* of all namespaces together */
 #define GATHER_RECORD  (16u << 10) /* bigger records are written at once */
 #define PREALLOC_MIN   (64u << 10)
 #define PREALLOC_MAX   (8u << 20)
@@ -73,7 +75,8 @@ struct tail {
 	uint64_t reserved; /* preallocated up to here */
 	bool no_prealloc;  /* the file system cannot */
 	uint32_t kicked;   /* writeback was started up to here */
-	uint8_t *buf;      /* GATHER_DATA or GATHER_INDEX bytes, or NULL */
+	uint8_t *buf;      /* the bytes [from, size) in memory; NULL = none */
+	uint32_t from, cap;
 };
 
 /* Readers of an absent segment. */
@@ -127,6 +130,8 @@ struct zdb_ns {
 	uint64_t jumped_ms; /* monotonic time of the last rotation or open */
 	bool record_since;  /* a record came since then */
 
+	uint32_t read_guess; /* payload bytes that the first read of a record of unknown size asks for */
+
 	/* figures */
 	uint64_t entries, data_size, key_bytes, next_id;
 	uint64_t index_errors, data_errors;
@@ -157,6 +162,7 @@ struct zdb_ns {
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */
 
 	struct zdb_sync *job; /* running: between begin and done */
+	bool kick_wanted;     /* writeback of the log should begin */
 	uint64_t applied_ms;  /* when the last rewrites were applied */
 	unsigned proofs;      /* running */
 	int64_t closed_owed;  /* segment whose segment_closed event failed; -1 = none */
@@ -185,6 +191,7 @@ struct zdb {
 	uint8_t *scratch; /* SCRATCH_SIZE */
 	uint8_t *big;     /* grown on demand for payloads handed out whole; at most ZDB_PAYLOAD_MAX + 273 */
 	size_t big_size;
+	size_t window_bytes; /* of all tails */
 	uint64_t hash_seed, next_ns_id, now_ms;
 	struct zdb_waiter *waking;
 	uint64_t waiting;
@@ -192,6 +199,8 @@ struct zdb {
 
 /* ---- file.c */
 int fd_get(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out);
+/* Opens a file with a descriptor of its own, beside the cache. */
+int fd_new(struct zdb_ns *ns, enum which which, uint32_t number, int flags, struct zdb_fd **out);
 void fd_put(struct zdb *eng, struct zdb_fd *f);
 void fd_forget(struct zdb_ns *ns, enum which which, uint32_t number);
 void fd_forget_all(struct zdb_ns *ns);
@@ -201,18 +210,26 @@ ssize_t ns_pread(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t si
 int ns_pwrite(struct zdb_ns *ns, const struct zdb_fd *f, const void *buf, size_t size, uint64_t off);
 void ns_io_error(struct zdb_ns *ns, enum which which, bool write);
 
+/* Reads from any file of the namespace, the active ones through their tails.  -ENOENT: no such file. */
+ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf, size_t size, uint32_t off);
+
+/* ---- tail.c */
 int tail_open(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number);
 void tail_close(struct zdb *eng, struct tail *t, bool drop_reserve);
 /* Appends one record in pieces.  On failure nothing of it stays.  -ENOSPC, -EIO, ... */
 int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total);
 int tail_flush(struct zdb_ns *ns, struct tail *t);
+/* The file ends at `end` now, by other means than this; nothing is gathered. */
+void tail_moved(struct tail *t, uint32_t end);
+/* Borrowed bytes of the window at off, *have of them; NULL: they must be read. */
+const uint8_t *tail_peek(const struct tail *t, uint32_t off, size_t *have);
+/* Bytes inside the file were rewritten: the window says so too. */
+void tail_patch(struct tail *t, uint32_t off, const void *bytes, uint32_t size);
 int ns_flush_tails(struct zdb_ns *ns);
 /* Takes back everything behind `size`. */
 int tail_cut(struct zdb_ns *ns, struct tail *t, uint32_t size);
-/* Reads through the gathered bytes: bytes read or a negative code. */
+/* Reads through the window: bytes read or a negative code. */
 ssize_t tail_read(struct zdb_ns *ns, struct tail *t, void *buf, size_t size, uint32_t off);
-/* Reads from any file of the namespace, the active ones through their tails.  -ENOENT: no such file. */
-ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf, size_t size, uint32_t off);
 
 /* ---- index.c */
 struct place {

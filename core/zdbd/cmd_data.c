@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "core/base/clock.h"
+#include "core/base/mem_copy.h"
 #include "core/base/str.h"
 #include "core/zdbd/zdbd_int.h"
 
@@ -393,7 +394,7 @@ static bool key_fits(struct call *call, size_t i)
 static enum verdict get_one(struct client *c, const uint8_t *key, size_t klen)
 {
 	struct op *op = &c->op;
-	struct zdb_read rd;
+	HOT_BUFFER struct zdb_read rd;
 	int err;
 
 	if (op->job) {

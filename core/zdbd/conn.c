@@ -38,25 +38,39 @@ static void buffer_idle(struct zdbd *d, struct buf *b)
 	*b = (struct buf){.max = b->max};
 }
 
-/* Room for `more` bytes; takes a spare when the buffer has no memory of its own yet. */
+/* Moves what is in b into a spare that has room for `bytes` in all.  False: there is none. */
+static bool take_spare(struct zdbd *d, struct buf *b, size_t bytes)
+{
+	size_t i = d->spares_count;
+
+	while (i > 0 && d->spares[i - 1].cap < bytes)
+		i--;
+	if (i == 0)
+		return false;
+	struct buf spare = d->spares[i - 1];
+
+	d->spares[i - 1] = d->spares[--d->spares_count];
+	d->spare_bytes -= spare.cap;
+	spare.max = b->max;
+	buf_append(&spare, b->data, b->len); /* it has the room */
+	buf_release(b);
+	*b = spare;
+	return true;
+}
+
+/*
+ * Room for `more` bytes.  What an idle client keeps is small; when that does not do, a buffer that another client gave back
+ * serves, and a new one is large enough to serve others.
+ */
 static int buffer_reserve(struct zdbd *d, struct buf *b, size_t more)
 {
-	size_t i;
+	size_t bytes = b->len + more;
 
-	if (b->cap > 0 || more <= IDLE_KEEP / 2)
+	if (more <= b->cap - b->len || bytes <= IDLE_KEEP / 4 || b->cap > IDLE_KEEP)
 		return buf_reserve(b, more);
-	for (i = d->spares_count; i > 0; i--) {
-		struct buf *spare = &d->spares[i - 1];
-
-		if (spare->cap < more)
-			continue;
-		spare->max = b->max;
-		*b = *spare;
-		d->spare_bytes -= b->cap;
-		*spare = d->spares[--d->spares_count];
+	if (take_spare(d, b, bytes))
 		return 0;
-	}
-	return buf_reserve(b, more);
+	return buf_reserve(b, more < SPARE_MIN && b->max > SPARE_MIN ? SPARE_MIN : more);
 }
 
 void spares_release(struct zdbd *d)

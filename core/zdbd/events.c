@@ -543,12 +543,12 @@ static void on_ns_deleted(void *ctx, const char *name)
 	ns_hook(ctx, "namespace-deleted", name);
 }
 
-static void on_tick_wanted(void *ctx)
+static void on_tick_wanted(void *ctx, uint32_t ms)
 {
 	struct zdbd *d = ctx;
 
-	if (!loop_timer_is_armed(&d->engine_timer))
-		loop_timer_start(d->loop, &d->engine_timer, ZDB_INDEX_DELAY_MS);
+	if (ms == 0 || !loop_timer_is_armed(&d->engine_timer))
+		loop_timer_start(d->loop, &d->engine_timer, ms);
 }
 
 const struct zdb_events zdbd_events = {

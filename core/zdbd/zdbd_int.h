@@ -30,6 +30,7 @@
 #define OUT_MAX             (80u << 20)  /* hard bound of one client's replies */
 #define MIRROR_MAX          (16u << 20)  /* a mirroring client that lags by more is cut */
 #define IDLE_KEEP           1024         /* buffers up to this size stay with an idle client */
+#define SPARE_MIN           4096         /* ... and larger ones are at least of this size */
 #define SPARES_MAX          32           /* larger buffers that are kept for the next one */
 #define SPARE_BYTES_MAX     (4u << 20)
 #define SLICE_COMMANDS      512            /* commands of one client before others get their turn */

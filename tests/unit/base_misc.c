@@ -21,6 +21,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/mem_copy.h"
 #include "core/base/str.h"
 #include "tests/unit/support/sys_test.h"
 
@@ -254,6 +255,31 @@ static void check_counters(void **state)
 	buf_release(&small);
 }
 
+/* Every length around the borders of the short copy, with a guard on both sides. */
+static void check_copies(void **state)
+{
+	uint8_t from[600], to[604], other[600];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(from); i++)
+		from[i] = (uint8_t)(i * 7 + i / 256 + 1);
+	for (size_t n = 0; n <= 600; n++) {
+		memset(to, 0, sizeof(to));
+		mem_copy(to + 2, from, n);
+		assert_memory_equal(to + 2, from, n);
+		assert_int_equal(to[0] + to[1] + to[n + 2] + to[n + 3], 0);
+		memcpy(other, from, sizeof(other));
+		assert_true(mem_equal(other, from, n));
+		if (n == 0)
+			continue;
+		for (size_t at = 0; at < n; at += at < 130 && n < 130 ? 1 : n - 1 > at ? n - 1 - at : 1) {
+			other[at] ^= 0x80;
+			assert_false(mem_equal(other, from, n));
+			other[at] ^= 0x80;
+		}
+	}
+}
+
 static void check_memory(void **state)
 {
 	char *text;
@@ -290,7 +316,7 @@ int main(void)
 		cmocka_unit_test(check_daemon_form), cmocka_unit_test(check_full_pipe),
 		cmocka_unit_test(check_file),        cmocka_unit_test(check_errors),
 		cmocka_unit_test(check_clock),       cmocka_unit_test(check_counters),
-		cmocka_unit_test(check_memory),
+		cmocka_unit_test(check_memory),      cmocka_unit_test(check_copies),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

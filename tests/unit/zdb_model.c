@@ -88,11 +88,54 @@ static void store(struct zu *u, struct model *m, uint64_t k, bool insert, uint64
 	m->salt[k] = salt;
 }
 
+/* The deletion that ended the log when it was made. */
+struct deletion {
+	uint64_t key;
+	uint32_t salt, segment, end;
+};
+
+static void delete (struct zu *u, struct model *m, uint64_t k, struct deletion *last)
+{
+	struct zdb_ns_info info;
+	uint8_t key[32];
+
+	assert_int_equal(zdb_del(u->ns, key, key_of(u, k, key), 1), m->salt[k] != 0 ? 0 : -ENOENT);
+	if (m->salt[k] == 0)
+		return;
+	zdb_ns_info(u->ns, &info);
+	*last = (struct deletion){k, m->salt[k], info.data_current_id, info.data_current_offset};
+	m->salt[k] = 0;
+}
+
+/*
+ * A marker of a deletion at the end of the log may look like one whose last sector never came.  The index does not know it
+ * and nobody synced it: recovery then takes back that one deletion (docs/formats.md), and nothing else.
+ */
+static void crash(struct zu *u, struct model *m, const struct deletion *last)
+{
+	struct zdb_ns_info info;
+	uint8_t key[32];
+	uint64_t cut;
+
+	assert_int_equal(zdb_flush(u->eng), 0); /* what was answered was written */
+	zdb_ns_info(u->ns, &info);
+	zu_crash(u);
+	assert_int_equal(zu_open(u), 0);
+	assert_false(zdb_ns_recovery(u->ns)->foreign);
+	cut = zdb_ns_recovery(u->ns)->data_cut_bytes;
+	if (cut == 0)
+		return;
+	assert_int_equal(info.data_current_id, last->segment);
+	assert_int_equal(info.data_current_offset, last->end);
+	assert_int_equal(cut, 18 + key_of(u, last->key, key));
+	m->salt[last->key] = last->salt;
+}
+
 static void life(enum zdb_mode mode, bool gather)
 {
 	static struct model m;
 	uint64_t rng = test_seed();
-	uint8_t key[32];
+	struct deletion last = {0};
 	struct zu u;
 
 	memset(&m, 0, sizeof(m));
@@ -109,11 +152,9 @@ static void life(enum zdb_mode mode, bool gather)
 			store(&u, &m, 0, true, &rng);
 		else if (dice < 650 && m.salt[k] != 0 && m.next + 2 < KEYS)
 			store(&u, &m, k, false, &rng);
-		else if (dice < 900) {
-			assert_int_equal(zdb_del(u.ns, key, key_of(&u, k, key), 1),
-					 m.salt[k] != 0 ? 0 : -ENOENT);
-			m.salt[k] = 0;
-		} else if (dice < 980)
+		else if (dice < 900)
+			delete (&u, &m, k, &last);
+		else if (dice < 980)
 			assert_int_equal(zdb_sync(u.ns, dice % 2 != 0 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX), 0);
 		else if (dice < 990)
 			assert_int_equal(zdb_jump(u.ns), 0);
@@ -123,10 +164,7 @@ static void life(enum zdb_mode mode, bool gather)
 			assert_false(zdb_ns_recovery(u.ns)->unclean);
 			compare(&u, &m);
 		} else {
-			assert_int_equal(zdb_flush(u.eng), 0); /* what was answered was written */
-			zu_crash(&u);
-			assert_int_equal(zu_open(&u), 0);
-			assert_false(zdb_ns_recovery(u.ns)->foreign);
+			crash(&u, &m, &last);
 			compare(&u, &m);
 		}
 	}
