@@ -46,6 +46,7 @@ static void set_up_process(void)
 	if (prctl(PR_SET_IO_FLUSHER, 1, 0, 0, 0) < 0)
 		log_debug("not marked as I/O flusher: %s", strerror(errno));
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a limit on file sizes is an error for who writes */
 }
 
 /* --------------------------------------------------------------------------------------------------- background */

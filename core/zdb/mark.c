@@ -1,7 +1,8 @@
 /*
  * mark.c - the marker: up to where the index is known to be durable, and whether the last stop was clean.
  *
- * `mark` is replaced as a whole (temporary file, fsync, rename, fsync of the directory).  `sums` beside it holds the
+ * `mark` is replaced as a whole (temporary file, fsync, rename, fsync of the directory); where the disk is full it is
+ * overwritten in place, which takes no room.  One that is torn so counts as none.  `sums` beside it holds the
  * counts at the same position; it is a cache, matched by position and stamp, and is not synced: when it does not
  * match, the index is read instead.
  */
@@ -50,6 +51,22 @@ int mark_read(const struct zdb_ns *ns, struct mark *m)
 	return mark_decode(m, b, (size_t)n) == 0 ? 0 : -ENOENT;
 }
 
+/* A marker of full size is there and gets other bytes: 0, else a negative code. */
+static int mark_overwrite(const char *path, const uint8_t b[MARK_SIZE])
+{
+	struct stat st;
+	int rc = 0, fd = sys->open(path, O_WRONLY, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (sys->fstat(fd, &st) != 0 || st.st_size != MARK_SIZE)
+		rc = -EIO;
+	else if (sys->pwrite(fd, b, MARK_SIZE, 0) != MARK_SIZE || sys->fsync(fd) != 0)
+		rc = -EIO;
+	sys->close(fd);
+	return rc;
+}
+
 int mark_write(const char *index_dir, const struct mark *m)
 {
 	char path[ZDB_PATH_MAX];
@@ -59,7 +76,10 @@ int mark_write(const char *index_dir, const struct mark *m)
 	if (rc != 0)
 		return rc;
 	mark_encode(b, m);
-	return file_write_atomic(path, 0600, b, sizeof(b));
+	rc = file_write_atomic(path, 0600, b, sizeof(b));
+	if ((rc == -ENOSPC || rc == -EDQUOT) && mark_overwrite(path, b) == 0)
+		rc = 0;
+	return rc;
 }
 
 int zdb_restore_mark(const char *index_dir, uint32_t segment)

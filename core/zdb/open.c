@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "core/base/clock.h"
+#include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/zdb/zdb_int.h"
 
@@ -153,7 +154,7 @@ static int load_all(struct zdb *eng, char *why, size_t size)
 	int rc = load_one(eng, ZDB_DEFAULT, text, sizeof(text));
 
 	if (rc != 0)
-		return say(why, size, rc, "namespace default: %s", text);
+		return say(why, size, rc, "namespace default: %s", text[0] != '\0' ? text : err_str(rc));
 	rc = file_list(eng->index_root, name_each, &n);
 	if (rc != 0)
 		(void)say(why, size, rc, "cannot list %s", eng->index_root);
@@ -161,7 +162,7 @@ static int load_all(struct zdb *eng, char *why, size_t size)
 		text[0] = '\0';
 		rc = load_one(eng, n.list[i], text, sizeof(text));
 		if (rc != 0 && rc != -ENOMEM)
-			rc = refuse(eng, n.list[i], text);
+			rc = refuse(eng, n.list[i], text[0] != '\0' ? text : err_str(rc));
 	}
 	for (size_t i = 0; i < n.count; i++)
 		mem_free(n.list[i]);

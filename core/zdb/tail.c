@@ -59,6 +59,8 @@ static int tail_reserve(struct zdb_ns *ns, struct tail *t, uint64_t end)
 {
 	uint64_t step = t->size, max = ns->eng->opt.prealloc_max;
 
+	if (ns->eng->opt.file_max != 0 && end > ns->eng->opt.file_max)
+		return -EOPNOTSUPP;
 	if (end <= t->reserved)
 		return 0;
 	if (t->no_prealloc)

@@ -144,7 +144,9 @@ struct zdb_options {
 	 * leaves the process.  Gathered bytes lie in preallocated space, so that ENOSPC is known at once.
 	 */
 	bool gather_writes;
-	uint32_t prealloc_max;     /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
+	uint32_t prealloc_max; /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
+	uint64_t
+		file_max; /* the process may make files of so many bytes (0 = any): preallocating does not tell */
 	uint32_t fds_max;          /* open files kept for reading (0 = 128) */
 	uint32_t missing_limit_ms; /* how long a waiter waits for a segment (0 = 60,000) */
 	const struct zdb_events *events;

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
@@ -314,6 +315,13 @@ static int restore_namespaces(struct zdbd *d, struct err_text *why)
 	return 0;
 }
 
+static uint64_t file_limit(void)
+{
+	struct rlimit r;
+
+	return getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? r.rlim_cur : 0;
+}
+
 int zdbd_open(struct zdbd *d, struct err_text *why)
 {
 	struct zdb_options zo = {
@@ -323,6 +331,7 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		.datasize = d->opt.datasize,
 		.want_bundles = d->opt.spool_dir != NULL,
 		.gather_writes = true,
+		.file_max = file_limit(),
 		.missing_limit_ms = (uint32_t)d->opt.missing_limit_ms,
 		.events = &zdbd_events,
 		.events_ctx = d,
