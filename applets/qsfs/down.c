@@ -105,19 +105,31 @@ static int wait_ended(pid_t pid, int pidfd, int ms)
 	return 1;
 }
 
+/* What is left, from the disk itself: whoever was killed at its time limit has not said it. */
 static int outcome(const struct volume *v)
 {
-	char bytes[STR_HUMAN_MAX];
+	char owed_bytes[STR_HUMAN_MAX], unsafe_bytes[STR_HUMAN_MAX];
+	struct uncovered u;
 	struct owed o;
+	int rc = owed_read(v, &o);
 
-	if (owed_read(v, &o) != 0 || o.files == 0) {
+	if (rc == 0)
+		rc = unsafe_read(v, &u);
+	if (rc) {
+		log_code(rc, "down, but what is not on the stores yet cannot be read in %s", v->front);
+		rc = EXIT_FAILED;
+	} else if (o.files == 0 && u.bytes == 0) {
 		log_info("down: everything is safe on the stores");
-		return EXIT_DONE;
+		rc = EXIT_DONE;
+	} else {
+		log_warn(
+			"down, but not everything could be uploaded: %s are in no recovery point, %llu files "
+			"(%s) are owed. All of it is durable in %s, and the next up goes on",
+			str_size(unsafe_bytes, sizeof(unsafe_bytes), u.bytes), (unsigned long long)o.files,
+			str_size(owed_bytes, sizeof(owed_bytes), o.bytes), v->front);
+		rc = EXIT_AGAIN;
 	}
-	log_warn("down, but %llu files (%s) could not be uploaded: they are durable in %s/spool and the next "
-		 "up goes on",
-		 (unsigned long long)o.files, str_size(bytes, sizeof(bytes), o.bytes), v->front);
-	return EXIT_AGAIN;
+	return rc;
 }
 
 int down_volume(const struct volume *v, pid_t supervisor, uint64_t timeout_ms)

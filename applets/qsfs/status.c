@@ -143,6 +143,21 @@ static void add_owed(struct status *s)
 	}
 }
 
+static void add_unsafe(struct status *s)
+{
+	yyjson_mut_val *o = yyjson_mut_obj_add_obj(s->doc, s->root, "unsafe");
+	struct uncovered u;
+	char text[200];
+	int rc = unsafe_read(s->v, &u);
+
+	yyjson_mut_obj_add_uint(s->doc, o, "segments", u.segments);
+	yyjson_mut_obj_add_uint(s->doc, o, "bytes", u.bytes);
+	if (rc) {
+		str_fmt(text, sizeof(text), "what is unsafe cannot be counted: %s", err_str(rc));
+		reason_add(s, text);
+	}
+}
+
 static void add_volume(struct status *s)
 {
 	yyjson_mut_val *o = yyjson_mut_obj_add_obj(s->doc, s->root, "volume");
@@ -167,6 +182,7 @@ static yyjson_mut_doc *collect(const struct volume *v, bool is_up, int *code)
 	add_volume(&s);
 	s.reasons = yyjson_mut_obj_add_arr(s.doc, s.root, "reasons");
 	add_owed(&s);
+	add_unsafe(&s);
 	if (is_up) {
 		add_paths(&s);
 		add_services(&s);

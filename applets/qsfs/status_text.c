@@ -78,11 +78,11 @@ static void text_owed(yyjson_mut_val *owed, FILE *out)
 			str_duration(age, sizeof(age), num_of(owed, "age_s") * 1000));
 }
 
-/* Bytes in segments that no recovery point covers yet: what the loss of the node would cost now. */
-static void text_unsafe(yyjson_mut_val *zstor, FILE *out)
+/* What the loss of the node would cost now. */
+static void text_unsafe(yyjson_mut_val *unsafe, FILE *out)
 {
 	char bytes[STR_HUMAN_MAX];
-	uint64_t n = num_of(yyjson_mut_obj_get(zstor, "unsafe"), "bytes");
+	uint64_t n = num_of(unsafe, "bytes");
 
 	fprintf(out, "unsafe     %s\n", n ? str_size(bytes, sizeof(bytes), n) : "nothing");
 }
@@ -100,8 +100,8 @@ void status_text(yyjson_mut_val *root, FILE *out)
 		text_backends(zstor, "data", "stores", out);
 		text_backends(zstor, "meta", "metadata", out);
 		text_point(zstor, out);
-		text_unsafe(zstor, out);
 	}
+	text_unsafe(yyjson_mut_obj_get(root, "unsafe"), out);
 	text_owed(yyjson_mut_obj_get(root, "owed"), out);
 	yyjson_mut_arr_foreach(yyjson_mut_obj_get(root, "reasons"), i, n, item)
 		fprintf(out, "%-10s %s\n", i == 0 ? "why" : "", yyjson_mut_get_str(item));

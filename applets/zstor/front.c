@@ -24,7 +24,6 @@
 #define MARK_BYTES       44u
 #define MARK_CLEAN       2u
 #define INDEX_HEAD_BYTES 29
-#define DATA_HEAD_BYTES  28
 
 /* --------------------------------------------------------------------------------------------------- requests --- */
 

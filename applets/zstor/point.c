@@ -23,7 +23,6 @@
 #define RETRY_MS         5000u   /* after a point that failed */
 #define STALL_ERROR_MS   10000u  /* no progress, and something that the point needs has failed */
 #define STALL_MS         600000u /* no progress although nothing has failed */
-#define DATA_HEAD_BYTES  28u
 #define POINT_STACK      (512u << 10)
 
 /* One try. */

@@ -25,7 +25,6 @@
 #include "core/zdb/zdb.h"
 
 #define SUFFIX           ".restore"
-#define DATA_HEAD_BYTES  28
 #define INDEX_HEAD_BYTES 29
 
 struct rest {

@@ -10,9 +10,11 @@
 #include "applets/zstor/owed.h"
 #include "core/base/applet.h"
 #include "core/base/clock.h"
+#include "core/base/err.h"
 #include "core/base/hex.h"
 #include "core/base/str.h"
-#include "core/base/sys.h"
+#include "core/object/uncovered.h"
+#include "core/spool/where.h"
 
 struct building {
 	struct zstor *z;
@@ -81,31 +83,19 @@ static void add_backends(struct building *b)
 		add_backend(b, list, &b->z->meta[i]);
 }
 
-/* Bytes of active segments that no recovery point has: what a loss of the node would lose now. */
+/* What a loss of the node would lose now. */
 static void add_unsafe(struct building *b, yyjson_mut_val *o)
 {
-	const struct manifest *m = &b->z->vol.last;
-	uint64_t files = 0, bytes = 0;
+	struct uncovered u;
+	char text[160];
+	int rc = uncovered_count(&b->z->vol.last, b->z->conf.data_root, where_is_temp, &u);
 
-	for (unsigned i = 0; i < m->count; i++) {
-		const struct manifest_ns *ns = &m->ns[i];
-		uint32_t end = manifest_ns_tail_end(ns);
-		char path[FILE_PATH_MAX];
-		struct stat st;
-
-		for (uint32_t n = ns->closed; segment_path(b->z, path, sizeof(path), ns->name, n) == 0; n++) {
-			uint64_t safe = n == ns->closed && end > 28 ? end : 28;
-
-			if (sys->stat(path, &st) < 0)
-				break;
-			if ((uint64_t)st.st_size > safe) {
-				files++;
-				bytes += (uint64_t)st.st_size - safe;
-			}
-		}
+	yyjson_mut_obj_add_uint(b->doc, o, "segments", u.segments);
+	yyjson_mut_obj_add_uint(b->doc, o, "bytes", u.bytes);
+	if (rc < 0) {
+		str_fmt(text, sizeof(text), "what is unsafe cannot be counted: %s", err_str(rc));
+		reason(b, text);
 	}
-	yyjson_mut_obj_add_uint(b->doc, o, "segments", files);
-	yyjson_mut_obj_add_uint(b->doc, o, "bytes", bytes);
 }
 
 static void add_owed(struct building *b)
@@ -265,7 +255,7 @@ void zstatus_print(yyjson_val *root, FILE *out)
 			str_duration(age, sizeof(age), num(root, "recovery_point", "age_s") * 1000));
 	else
 		fputs("recovery   no point yet\n", out);
-	fprintf(out, "unsafe     %s in active segments\n",
+	fprintf(out, "unsafe     %s in no recovery point\n",
 		str_size(bytes, sizeof(bytes), num(root, "unsafe", "bytes")));
 	if (num(root, "owed", "files"))
 		fprintf(out, "owed       %" PRIu64 " files, %s, oldest %s\n", num(root, "owed", "files"),

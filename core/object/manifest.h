@@ -17,6 +17,8 @@
 #define MANIFEST_BUNDLES_MAX    4096
 #define MANIFEST_MAX_BYTES      (16u << 20)
 #define MANIFEST_SLOTS          4
+/* Of a segment (data file of zdb): no records lie before them, and tails begin behind or with them. */
+#define DATA_HEAD_BYTES 28
 
 struct manifest_tail { /* bytes [start, end) of the active segment */
 	uint64_t generation;

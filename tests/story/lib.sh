@@ -204,6 +204,7 @@ zin() {
 	timeout 60 "$QSFS" zinit -s "$(qsfs_json "$d" .paths.zinit)" "$@"
 }
 svc_pid() { qsfs_json "$1" ".services[] | select(.name==\"$2\") | .pid"; }
+svc_ended() { [ "$(svc_pid "$1" "$2")" = 0 ]; }
 svc_restarted() {
 	local pid
 	pid=$(svc_pid "$1" "$2")

@@ -139,5 +139,19 @@ done
 ok "up with the right stores again" qsfs up --data "$T/moved" --mount "$M"
 tree_manifest "$M/second" >"$T/got"
 ok "and the tree is what it was" cmp "$T/want" "$T/got"
+
+# --- (h) a stop that could not finish does not say that all is safe ---------------------------------------------
+for s in wait_hooks zstor; do
+	zin "$T/moved" stop $s
+	ok "$s ends" wait_until 60 svc_ended "$T/moved" $s
+done
+echo late >"$M/late"
+sync "$M/late"
+ok "status counts what no recovery point has" test "$(qsfs_json "$T/moved" .unsafe.bytes)" -gt 0
+refused "down without the uploader" 75 "in no recovery point" qsfs down --data "$T/moved"
+ok "status of the stopped volume counts it, too" test "$(qsfs_json "$T/moved" .unsafe.bytes)" -gt 0
+ok "up goes on" qsfs up --data "$T/moved" --mount "$M"
+ok "with what was written last" grep -q late "$M/late"
 ok "last down" qsfs down --data "$T/moved"
+ok "nothing is unsafe after it" test "$(qsfs_json "$T/moved" .unsafe.bytes)" = 0
 done_testing

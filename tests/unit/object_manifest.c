@@ -22,6 +22,7 @@
 #include "core/base/file.h"
 #include "core/object/bundle.h"
 #include "core/object/manifest.h"
+#include "core/object/uncovered.h"
 
 static struct manifest_tail tail(uint32_t start, uint32_t end)
 {
@@ -479,6 +480,66 @@ static void merges_left_behind_are_made_up_for(void **state)
 	manifest_release(&m);
 }
 
+/* A data file of so many bytes. */
+static void data_file(const char *ns, unsigned n, size_t size)
+{
+	char path[FILE_PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/cover/%s", dir, ns);
+	assert_int_equal(file_mkdir_p(path, 0700), 0);
+	snprintf(path, sizeof(path), "%s/cover/%s/d%u", dir, ns, n);
+	fd = open(path, O_WRONLY | O_CREAT, 0600);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	close(fd);
+}
+
+static bool is_scratch(const char *ns)
+{
+	return strcmp(ns, "scratch") == 0;
+}
+
+#define ASSERT_UNCOVERED(want_segments, want_bytes)                                                          \
+	do {                                                                                                 \
+		assert_int_equal(uncovered_count(&m, path, is_scratch, &u), 0);                              \
+		assert_int_equal(u.segments, want_segments);                                                 \
+		assert_int_equal(u.bytes, want_bytes);                                                       \
+	} while (0)
+
+static void what_a_point_does_not_hold_is_counted(void **state)
+{
+	struct manifest m;
+	struct manifest_ns *ns = one_namespace(&m);
+	struct manifest_tail t = tail(0, 500), grown = tail(500, 600);
+	struct uncovered u;
+	char path[FILE_PATH_MAX];
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/cover", dir);
+	ASSERT_UNCOVERED(0, 0); /* no directory yet */
+	data_file("data", 0, 28);
+	ASSERT_UNCOVERED(0, 0); /* a head is nothing that could be lost */
+	data_file("data", 0, 600);
+	ASSERT_UNCOVERED(1, 572);
+	assert_int_equal(manifest_ns_tail(ns, &t), 0);
+	ASSERT_UNCOVERED(1, 100);
+	assert_int_equal(manifest_ns_tail(ns, &grown), 0);
+	ASSERT_UNCOVERED(0, 0);
+	/* closed, but not in the point; the tail covers the same bytes of it */
+	data_file("data", 0, 1000);
+	data_file("data", 1, 128);
+	ASSERT_UNCOVERED(2, 500);
+	manifest_ns_close(ns);
+	ASSERT_UNCOVERED(1, 100);
+	/* a namespace that the point does not know */
+	data_file("new", 0, 29);
+	ASSERT_UNCOVERED(2, 101);
+	data_file("scratch", 0, 100);
+	ASSERT_UNCOVERED(2, 101);
+	manifest_release(&m);
+}
+
 static int begin_all(void **state)
 {
 	(void)state;
@@ -506,6 +567,7 @@ int main(void)
 		cmocka_unit_test(damaged_bundles_are_refused),
 		cmocka_unit_test(thirty_two_of_a_level_are_due),
 		cmocka_unit_test(merges_left_behind_are_made_up_for),
+		cmocka_unit_test(what_a_point_does_not_hold_is_counted),
 	};
 
 	return cmocka_run_group_tests_name("object_manifest", tests, begin_all, end_all);
