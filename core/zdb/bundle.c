@@ -4,7 +4,8 @@
  * i<N> as a whole, and the places in older index files that were rewritten in place.  At a rotation those places are
  * known (or, when they were too many to remember or written before this opening, found by walking the segment).  A
  * bundle that is derived later must show the index as it was when N closed: what later segments rewrote is taken back
- * by following the copies (sequential) or by knowing which records they superseded (user mode).
+ * by following the copies (sequential) or by knowing which records they superseded (user mode).  What a compaction has
+ * dropped since cannot be taken back: it shows as superseded, which it is by now.
  */
 #include <stdlib.h>
 
@@ -342,7 +343,9 @@ static int derive_user_record(struct owned *o, struct table *seen, const struct 
 		rc = older_record(ns, n, key, d->klen, buf, &at);
 		return rc == 0 ? flag_older(o, at) : rc == -ENOENT ? 0 : rc;
 	}
-	rc = index_read(ns, (struct place){n, *index_off}, &r, found);
+	/* Records without data were dropped by a compaction, and so are not in this log. */
+	while ((rc = index_read(ns, (struct place){n, *index_off}, &r, found)) == 0 && r.off == 0)
+		*index_off += IDX_RECORD + r.klen;
 	if (rc != 0)
 		return rc == -ENOENT ? -EIO : rc;
 	if (r.klen != d->klen || memcmp(found, key, r.klen) != 0)
@@ -380,6 +383,9 @@ static int derive_user_flags(struct owned *o, struct table *seen, uint8_t *buf)
 		struct entry *e = NULL;
 		uint8_t flags = FLAG_DELETED;
 
+		rc = 0;
+		if (r.off == 0)
+			continue; /* dropped: it stays flagged */
 		rc = seen_find(ns, seen, o->b.segment, key, r.klen, &e);
 		if (rc == 0 && e->index_off == at)
 			flags = 0;
@@ -424,6 +430,8 @@ int zdb_bundle_derive(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out)
 		rc = -ENOENT;
 	else if (ns->load_error != 0)
 		rc = -EIO;
+	else if (compact_covers(ns, n))
+		rc = -EBUSY;
 	if (rc == 0 && buf != NULL && other != NULL)
 		o = owned_new(ns, n);
 	if (rc == 0 && o == NULL)

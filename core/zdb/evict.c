@@ -82,7 +82,8 @@ int zdb_proof_begin(struct zdb_ns *ns, uint32_t n, enum zdb_proof_kind kind, str
 	if (n > ns->data.number)
 		return -ENOENT;
 	/* Also from the marker's file on: recovery would walk it. */
-	if (n == ns->data.number || (ns->mark.state != 0 && n >= ns->mark.file) || ns->job != NULL)
+	if (n == ns->data.number || (ns->mark.state != 0 && n >= ns->mark.file) || ns->job != NULL ||
+	    compact_covers(ns, n))
 		return -EBUSY;
 	p = mem_calloc(1, sizeof(*p));
 	if (p == NULL)

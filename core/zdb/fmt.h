@@ -16,6 +16,7 @@
 #define SEQ_RECORD     (IDX_RECORD + ZDB_SEQ_KEY_SIZE)
 #define IDX_FLAGS_AT   13u /* offset of the flags in an index record */
 #define DAT_STAMP_AT   16u /* offset of the stamp (`opened`) in a data header */
+#define DAT_COMPACT_AT 8u  /* offset of what a compaction leaves there (`created`) */
 #define DESC_HEADER    15u
 #define DESC_MAX       (DESC_HEADER + 255u + 255u)
 #define MARK_SIZE      44u

@@ -11,6 +11,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/str.h"
 #include "core/zdb/zdb_int.h"
 
 /* ------------------------------------------------------------------------------------------------- what is there --- */
@@ -18,7 +19,7 @@
 struct found {
 	struct bits index, data;
 	int64_t index_last, data_last;
-	bool legacy;
+	bool legacy, litter; /* litter: of a compaction */
 	int rc;
 	enum which which;
 	const char *dir;
@@ -55,6 +56,8 @@ static int found_each(void *ctx, const char *name, unsigned char type)
 		f->legacy = true;
 	if (f->writable && file_is_temp(name) && file_join(path, sizeof(path), f->dir, name) == 0)
 		(void)sys->unlink(path); /* litter of a crash */
+	if (f->which == DATA_FILE && str_ends(name, ".new"))
+		f->litter = true;
 	n = name_number(name, f->which == INDEX_FILE ? 'i' : 'd');
 	if (n < 0)
 		return 0;
@@ -626,6 +629,9 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 			 "unsupported database: zdb-index-00000 of an early version is here");
 	else if (rc != 0)
 		(void)say(why, why_size, rc, "cannot list its files");
+	if (rc == 0)
+		rc = compact_repair(ns, f.litter, (uint32_t)(f.index_last < 0 ? 0 : f.index_last), why,
+				    why_size);
 	if (rc == 0 && f.index_last < 0 && f.data_last < 0) {
 		rc = ns->eng->read_only ? -ENOENT : pair_create(ns, 0, 0);
 		if (rc != 0)
@@ -677,6 +683,7 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 void ns_unload(struct zdb_ns *ns)
 {
 	missing_wake(ns, -1, -ESHUTDOWN);
+	compact_release(ns);
 	tail_close(ns->eng, &ns->index, false);
 	tail_close(ns->eng, &ns->data, false);
 	synced_close(ns);

@@ -252,7 +252,7 @@ int zdb_ns_delete(struct zdb_ns *ns)
 		return -EINVAL;
 	if (eng->read_only)
 		return -EROFS;
-	if (ns->job != NULL || ns->proofs != 0)
+	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
 	memcpy(name, ns->name, sizeof(name));
 	/* The descriptor's directory first: without it the namespace does not exist, whatever is left of its data. */
@@ -278,7 +278,7 @@ int zdb_ns_reload(struct zdb_ns *ns)
 
 	if (!ns->alive)
 		return -ENOENT;
-	if (ns->job != NULL || ns->proofs != 0)
+	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
 	(void)ns_close_clean(ns); /* what cannot be made clean is recovered by the load */
 	ns_unload(ns);
@@ -325,7 +325,7 @@ int zdb_ns_flush(struct zdb_ns *ns)
 
 	if (rc != 0)
 		return rc;
-	if (ns->job != NULL || ns->proofs != 0)
+	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
 	ns_unload(ns);
 	/* Index first: data without an index are read again as a log, an index without data is damage. */

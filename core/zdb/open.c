@@ -273,7 +273,7 @@ int zdb_close(struct zdb *eng)
 		struct zdb_ns *ns = eng->slots[i];
 		int rc = ns == NULL ? 0 : ns_close_clean(ns);
 
-		assert(ns == NULL || (ns->job == NULL && ns->proofs == 0));
+		assert(ns == NULL || (ns->job == NULL && ns->proofs == 0 && !compact_busy(ns)));
 		if (rc != 0 && first == 0)
 			first = rc;
 	}

@@ -174,10 +174,23 @@ static int missing_ask(struct zdb_ns *ns, uint32_t number, struct missing **out)
 	return -EINPROGRESS;
 }
 
-int data_open(struct zdb_ns *ns, uint32_t file, struct zdb_fd **f, struct zdb_waiter *w)
+/* The file that a record at (file, off) lies in, if it is here. */
+static int data_fd(struct zdb_ns *ns, uint32_t file, uint32_t off, struct zdb_fd **f)
+{
+	struct zdb_fd *other, *moving = compact_fd(ns, file, off, &other);
+
+	if (moving == NULL)
+		return fd_get(ns, DATA_FILE, file, f);
+	moving->refs++;
+	*f = moving;
+	return 0;
+}
+
+/* The same; an absent one is asked for and w waits (w NULL: -EIO). */
+static int data_open(struct zdb_ns *ns, uint32_t file, uint32_t off, struct zdb_fd **f, struct zdb_waiter *w)
 {
 	struct missing *m;
-	int rc = fd_get(ns, DATA_FILE, file, f);
+	int rc = data_fd(ns, file, off, f);
 
 	if (rc != -ENOENT)
 		return rc == 0 || rc == -ENOMEM ? rc : -EIO;
@@ -315,23 +328,47 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	return 0;
 }
 
-int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
-	       struct zdb_read *rd, struct zdb_waiter *w)
+/* -EBADMSG: another record is there. */
+static int read_named(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
+		      struct zdb_read *rd, struct zdb_waiter *w)
 {
 	struct want want = {key, klen, true, r->len, r->crc};
-	struct zdb_fd *f;
+	struct zdb_fd *f, *other;
 	int rc;
 
-	rc = data_open(ns, file, &f, w);
+	rc = data_open(ns, file, r->off, &f, w);
 	if (rc != 0)
 		return rc;
 	rc = record_read(ns, f, r->off, &want, rd);
 	fd_put(ns->eng, f);
-	if (rc == -EBADMSG)
-		return bad_record(ns);
+	/* While a file is switched, copies in the index are re-pointed last, and a failure leaves any of them behind. */
+	if (rc == -EBADMSG && compact_fd(ns, file, r->off, &other) == NULL && other != NULL)
+		rc = record_read(ns, other, r->off, &want, rd);
 	if (rc == 0)
 		rd->timestamp = r->ts;
 	return rc;
+}
+
+int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
+	       struct zdb_read *rd, struct zdb_waiter *w)
+{
+	int rc = read_named(ns, file, r, key, klen, rd, w);
+
+	return rc == -EBADMSG ? bad_record(ns) : rc;
+}
+
+int read_older(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
+	       struct zdb_read *rd, struct zdb_waiter *w)
+{
+	int rc;
+
+	if (r->off < DAT_HEADER)
+		return -ENODATA;
+	rc = read_named(ns, file, r, key, klen, rd, w);
+	if (rc != -EBADMSG)
+		return rc;
+	rc = compact_was(ns, file);
+	return rc == 1 ? -ENODATA : rc == 0 ? bad_record(ns) : rc;
 }
 
 static int get_by_index(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd,
@@ -358,7 +395,7 @@ static int get_user(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_
 
 	if (e == NULL)
 		return -ENOENT;
-	if (fd_get(ns, DATA_FILE, e->file, &f) == 0) {
+	if (!compact_unsure(ns, e->file) && data_fd(ns, e->file, e->data_off, &f) == 0) {
 		rc = record_read(ns, f, e->data_off, &want, rd);
 		fd_put(ns->eng, f);
 		if (rc != -EBADMSG)
@@ -565,7 +602,7 @@ int zdb_check_key(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_wa
 
 	if (rc != 0)
 		return rc;
-	rc = data_open(ns, idx_data_file(ns, &r, at.file), &f, w);
+	rc = data_open(ns, idx_data_file(ns, &r, at.file), r.off, &f, w);
 	if (rc != 0)
 		return rc;
 	rc = record_whole(ns, f, r.off, &d, &b);
@@ -590,7 +627,7 @@ int zdb_raw(struct zdb_ns *ns, uint32_t file, uint32_t offset, struct zdb_raw *r
 		return -EIO;
 	if (file > ns->data.number)
 		return -ENOENT;
-	rc = data_open(ns, file, &f, w);
+	rc = data_open(ns, file, offset, &f, w);
 	if (rc != 0)
 		return rc;
 	end = ns->data.size;
@@ -627,7 +664,7 @@ int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key,
 	struct zdb_fd *f;
 	int equal = 0;
 
-	if (fd_get(ns, DATA_FILE, file, &f) != 0)
+	if (data_fd(ns, file, off, &f) != 0)
 		return 0; /* a segment is never fetched to compare */
 	if (data_read(ns, f, b, head, off) != (ssize_t)head)
 		goto out;

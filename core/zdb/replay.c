@@ -228,10 +228,16 @@ static int version_before(struct replay *p, struct place at, const uint8_t *key,
 	return 0;
 }
 
+/* A compaction leaves a stub of what it drops from a closed segment: it took its id, and names no data. */
+static uint32_t named_off(const struct replay *p, const struct dat_rec *d)
+{
+	return (d->flags & FLAG_TRUNCATED) != 0 ? 0 : p->at_off;
+}
+
 static int seq_insert(struct replay *p, const struct dat_rec *d, const uint8_t *key)
 {
 	struct idx_rec r = {.klen = d->klen,
-			    .off = p->at_off,
+			    .off = named_off(p, d),
 			    .len = d->len,
 			    .data_file = p->at_file,
 			    .ts = d->ts,
@@ -278,7 +284,7 @@ static int seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *
 	if (rc != 0)
 		return rc;
 	ns->next_id++;
-	now.off = p->at_off;
+	now.off = named_off(p, d);
 	now.len = d->len;
 	now.data_file = p->at_file;
 	now.ts = d->ts;
@@ -338,7 +344,7 @@ static int seq_record(struct replay *p, const struct dat_rec *d, const uint8_t *
 	int rc;
 
 	suspect = suspect && p->strict;
-	if ((d->flags & FLAG_TRUNCATED) != 0)
+	if ((d->flags & FLAG_TRUNCATED) != 0 && p->at_file == ns->data.number)
 		return -EBADMSG; /* compaction only leaves stubs in closed segments */
 	if ((d->flags & FLAG_DELETED) == 0 && id > ns->next_id &&
 	    id - ns->next_id <= p->lost_bytes / (DAT_RECORD + ZDB_SEQ_KEY_SIZE)) {

@@ -276,6 +276,29 @@ int zdb_keycur(struct zdb_ns *ns, const void *key, size_t klen, uint8_t cursor[Z
 
 /* ----------------------------------------------------------------------------------------------------- history --- */
 
+/* Whether the version before is still there; one in a segment that is not here is taken for it. */
+static bool older_there(struct zdb_ns *ns, const struct idx_rec *r, const void *key, size_t klen)
+{
+	struct place at = {r->parent_file, r->parent_off};
+	uint8_t found[ZDB_KEY_MAX + 1];
+	struct zdb_read rd;
+	struct idx_rec older;
+	uint32_t file;
+	int rc;
+
+	if (at.off == 0)
+		return false;
+	if (index_read(ns, at, &older, found) != 0)
+		return true; /* reading it will say what is wrong */
+	file = idx_data_file(ns, &older, at.file);
+	if (older.off >= DAT_HEADER && compact_was(ns, file) != 1)
+		return true;
+	rc = read_older(ns, file, &older, key, klen, &rd, NULL);
+	if (rc == 0)
+		zdb_read_end(ns, &rd);
+	return rc != -ENODATA;
+}
+
 int zdb_history(struct zdb_ns *ns, const void *key, size_t klen, const void *cursor, size_t cursor_size,
 		struct zdb_read *rd, uint8_t next[ZDB_HISTORY_SIZE], bool *more, struct zdb_waiter *w)
 {
@@ -301,8 +324,10 @@ int zdb_history(struct zdb_ns *ns, const void *key, size_t klen, const void *cur
 		if (r.klen != klen || memcmp(found, key, klen) != 0)
 			return -EBADMSG;
 	}
-	*more = r.parent_off != 0;
+	*more = older_there(ns, &r, key, klen);
 	put_u32le(next, r.parent_file);
 	put_u32le(next + 4, r.parent_off);
-	return read_exact(ns, idx_data_file(ns, &r, at.file), &r, key, klen, rd, w);
+	if ((r.flags & FLAG_DELETED) == 0)
+		return read_exact(ns, idx_data_file(ns, &r, at.file), &r, key, klen, rd, w);
+	return read_older(ns, idx_data_file(ns, &r, at.file), &r, key, klen, rd, w);
 }

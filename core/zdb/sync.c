@@ -126,7 +126,7 @@ static int sync_fd(const struct zdb_fd *f)
 	return sys->fdatasync(f->fd) == 0 ? 0 : -EIO;
 }
 
-static int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count)
+int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count)
 {
 	char path[ZDB_PATH_MAX];
 

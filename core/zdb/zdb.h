@@ -15,8 +15,9 @@
  *
  * Threads and locks.  An engine has ONE owner thread: every function here must be called from it, and there are
  * no locks inside.  The exceptions are marked "any thread": zdb_sync_run() (the slow part of a sync),
- * zdb_read_run() (the slow part of a big read) and zdb_proof_run() (hashing a segment before its eviction).  The
- * objects they take belong to the caller between their begin and end calls, which are owner-thread calls.
+ * zdb_read_run() (the slow part of a big read), zdb_proof_run() (hashing a segment before its eviction) and
+ * zdb_compact_run() (copying a segment).  The objects they take belong to the caller between their begin and end
+ * calls, which are owner-thread calls.
  * Callbacks in `struct zdb_events` and wake functions of waiters are called in the owner thread, from inside an
  * engine call; they must not call into the engine unless their comment says so.
  *
@@ -311,7 +312,7 @@ int zdb_scan(struct zdb_ns *ns, const void *cursor, size_t cursor_size, bool bac
 /*
  * One version of a key: the live one (cursor_size 0) or the one the cursor names.  *more: next holds the cursor of
  * the next older one.  0 with rd started (end it), or
- * -ENOENT key absent; -ENODATA cursor all zero (no more history); -EINVAL cursor size; -ESPIPE no record there;
+ * -ENOENT key absent; -ENODATA cursor all zero, or a compaction has dropped that version (no more history); -EINVAL cursor size; -ESPIPE no record there;
  * -EBADMSG another key is there; -EINPROGRESS; -EIO.
  */
 int zdb_history(struct zdb_ns *ns, const void *key, size_t klen, const void *cursor, size_t cursor_size,
@@ -407,6 +408,69 @@ void zdb_bundle_free(struct zdb_bundle *bundle);
 int zdb_bundle_read(const struct zdb_bundle *bundle, int (*sink)(void *ctx, const void *bytes, size_t size),
 		    void *ctx);
 
+/* ----------------------------------------------------------------------------------------------- compaction --- */
+
+/*
+ * Rewrites the closed data files of a namespace without the records that nobody can reach any more: docs/formats.md,
+ * "zdb", section 5.  Kept: live records; older versions of live keys when history is kept; deletion markers as long as
+ * an older record of any key may lie in an earlier segment.  In sequential mode a dropped record leaves a stub.  A
+ * damaged record is never dropped: its file is left as it is and reported.  Absent files are left alone.
+ *
+ * begin .. { run .. done } .. end, as a sync: begin and done are short, run (any thread) copies and syncs.  Reads and
+ * writes go on in between.  Stopping is safe at any point, by end(), a crash or a power cut: each file is the old or
+ * the new one, and a later compaction goes on.
+ *
+ * It changes closed segments.  Whoever has copies of them (a spool, stores, a follower) must not let it begin.
+ */
+#define ZDB_KEEP_NONE 0u
+#define ZDB_KEEP_ALL  UINT64_MAX
+struct zdb_compact;
+
+/* One finding: level 0 note, 1 repairable, 2 lost data.  `ns` is a namespace's name. */
+typedef void zdb_finding_fn(void *ctx, int level, const char *ns, const char *text);
+
+struct zdb_compact_options {
+	uint64_t
+		keep_s; /* older versions younger than this many seconds are kept; ZDB_KEEP_NONE, ZDB_KEEP_ALL */
+	uint64_t now_s;     /* Unix seconds, what `younger` counts from */
+	unsigned threshold; /* percent of a file that must be reclaimable, else it is left as it is */
+	unsigned step;      /* index records that one call of done looks at, at most; 0 = 1024 */
+	zdb_finding_fn *fn; /* owner thread: files that are refused; may be NULL */
+	void *fn_ctx;
+};
+
+struct zdb_compact_figures {
+	uint32_t files;                     /* closed data files that are here */
+	uint32_t rewritten;                 /* of these */
+	uint32_t refused;                   /* damaged, or not what the index says: left as they are */
+	uint32_t absent;                    /* closed data files that are not here */
+	uint64_t bytes_before, bytes_after; /* sizes of the files that are here */
+	uint64_t dropped;                   /* records */
+};
+
+/*
+ * begin: takes all segments that are closed and behind the marker now.  -EBUSY a compaction or a proof of this
+ * namespace runs; -EPERM worm; -EACCES locked or frozen; -EROFS, -ENOENT, -EIO, -ENOMEM.
+ * done: 1 = run, then done again; 2 = done again when others had their turn; 0 finished; negative: it ended early, with
+ * -ENOSPC, -EIO, ... (what was rewritten stays so).
+ * end: at any time but while run is running; finishes the file that is being switched and frees.  The namespace cannot
+ * be deleted, reloaded or emptied before.
+ */
+int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *options, struct zdb_compact **out);
+int zdb_compact_run(struct zdb_compact *c); /* any thread; its error comes out of done */
+int zdb_compact_done(struct zdb_compact *c);
+void zdb_compact_stop(
+	struct zdb_compact *c); /* any thread: a running run ends soon; done then says -ECANCELED */
+void zdb_compact_figures(const struct zdb_compact *c, struct zdb_compact_figures *figures);
+void zdb_compact_end(struct zdb_compact *c);
+
+/* All steps at once. */
+int zdb_compact(struct zdb_ns *ns, const struct zdb_compact_options *options,
+		struct zdb_compact_figures *figures);
+
+/* The segment that is being compacted now and the first one that will not be; false: none. */
+bool zdb_compact_progress(const struct zdb_ns *ns, uint32_t *segment, uint32_t *end);
+
 /* ----------------------------------------------------------------------------------------------- namespaces --- */
 
 #define ZDB_DEFAULT "default"
@@ -427,11 +491,12 @@ bool zdb_ns_alive(const struct zdb_ns *ns);
 
 /* -EINVAL name not allowed (empty, '/', NUL, ".", "..", "default", > 128), -EEXIST, -EIO, -ENOSPC. */
 int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);
-/* Removes both directories.  -EINVAL for `default`, -EBUSY while a sync or proof of it runs. */
+/* Removes both directories.  -EINVAL for `default`, -EBUSY while a sync, proof or compaction of it runs. */
 int zdb_ns_delete(struct zdb_ns *ns);
-/* Drops what is in memory and loads from disk again.  On failure the namespace answers -EIO to everything. */
+/* Drops what is in memory and loads from disk again.  On failure the namespace answers -EIO to everything.  -EBUSY as
+ * above. */
 int zdb_ns_reload(struct zdb_ns *ns);
-/* FLUSH: deletes all i and d files, makes a fresh pair 0.  -EBUSY while a sync or proof of it runs. */
+/* FLUSH: deletes all i and d files, makes a fresh pair 0.  -EBUSY while a sync, proof or compaction of it runs. */
 int zdb_ns_flush(struct zdb_ns *ns);
 
 const char *zdb_ns_name(const struct zdb_ns *ns); /* NUL-terminated */
@@ -502,14 +567,11 @@ char *zdb_dirty_text(const struct zdb_ns *ns);
 struct zdb_stats {
 	uint64_t index_read_failed, index_write_failed, data_read_failed, data_write_failed;
 	uint64_t index_read_bytes, index_write_bytes, data_read_bytes, data_write_bytes;
-	uint64_t syncs, syncs_failed, rotations, crc_errors, evictions;
+	uint64_t syncs, syncs_failed, rotations, crc_errors, evictions, compacted;
 };
 void zdb_stats(const struct zdb *eng, struct zdb_stats *stats);
 
 /* ------------------------------------------------------------------------------------------- offline verbs --- */
-
-/* One finding of zdb_verify(): level 0 note, 1 repairable, 2 lost data. */
-typedef void zdb_finding_fn(void *ctx, int level, const char *ns, const char *text);
 
 /*
  * `zdb check`: reads every index and data file of both roots (nothing is changed, a shared look without locks is

@@ -9,8 +9,9 @@
  *   read    get, check, raw, waiters              scan    scan, history, cursors
  *   sync    split sync, tick                      rotate  rotation, cut
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
+ *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
+ *   compact_intent  the note that makes its switch one step
  *   load    opening a namespace                   replay  the log from the marker -> the index
- *   gap     damage in the log, or its torn end
  *   gap     damage in the log, or its torn end    foreign what somebody else wrote
  *   ns      namespaces, descriptors, properties   open    roots, locks, engine
  *   verify  check, recover, dump
@@ -161,11 +162,12 @@ struct zdb_ns {
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */
 
-	struct zdb_sync *job; /* running: between begin and done */
-	bool kick_wanted;     /* writeback of the log should begin */
-	uint64_t applied_ms;  /* when the last rewrites were applied */
-	unsigned proofs;      /* running */
-	int64_t closed_owed;  /* segment whose segment_closed event failed; -1 = none */
+	struct zdb_sync *job;        /* running: between begin and done */
+	struct zdb_compact *compact; /* running, or ended while its last file could not be switched */
+	bool kick_wanted;            /* writeback of the log should begin */
+	uint64_t applied_ms;         /* when the last rewrites were applied */
+	unsigned proofs;             /* running */
+	int64_t closed_owed;         /* segment whose segment_closed event failed; -1 = none */
 	struct missing *missing;
 	struct proof_memo memos[PROOF_MEMOS];
 	unsigned memo_next;
@@ -295,15 +297,33 @@ int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out); /* of
 /* Reads what an index record names, exactly as it names it: key, length and CRC. */
 int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
 	       struct zdb_read *rd, struct zdb_waiter *w);
-/* Opens a data file; an absent one is asked for and w waits (w NULL: -EIO). */
-int data_open(struct zdb_ns *ns, uint32_t file, struct zdb_fd **f, struct zdb_waiter *w);
+/* The same for an older version: -ENODATA when a compaction has dropped it. */
+int read_older(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
+	       struct zdb_read *rd, struct zdb_waiter *w);
 void missing_wake(struct zdb_ns *ns, int64_t number, int err); /* -1 = all */
 void missing_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms);
 int value_equal(struct zdb_ns *ns, uint32_t file, uint32_t off, const void *key, size_t klen,
 		const void *value, uint32_t len);
 void *eng_big(struct zdb *eng, size_t size);
 
+/* ---- compact.c, compact_copy.c, compact_intent.c: see compact_int.h */
+/*
+ * The descriptor that a record at (file, off) lies in, while a compaction switches that file; NULL: its file as usual.
+ * Borrowed.  other: the one that it should not lie in.
+ */
+struct zdb_fd *compact_fd(const struct zdb_ns *ns, uint32_t file, uint32_t off, struct zdb_fd **other);
+/* 1 a compaction has rewritten d<file>, 0 not, or not here; negative code. */
+int compact_was(struct zdb_ns *ns, uint32_t file);
+/* At load, before anything is read: ends a switch that a crash interrupted.  last: highest index file. */
+int compact_repair(struct zdb_ns *ns, bool litter, uint32_t last, char *why, size_t why_size);
+void compact_release(struct zdb_ns *ns);
+/* A failed switch: only a record's length and CRC tell which of the two files it lies in. */
+bool compact_unsure(const struct zdb_ns *ns, uint32_t file);
+bool compact_busy(const struct zdb_ns *ns);
+bool compact_covers(const struct zdb_ns *ns, uint32_t n); /* d<n> may be in the middle of it */
+
 /* ---- sync.c */
+int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count); /* any thread */
 int sync_everything(
 	struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
 

@@ -449,6 +449,44 @@ static void bundles(enum zdb_mode mode, uint64_t seed)
 	teardown(&x);
 }
 
+/* A compacted namespace that is stored later: its derived bundles rebuild the index as it is by then. */
+static void bundles_compacted(void **state)
+{
+	struct zdb_compact_options o = {.threshold = 0};
+	uint64_t seed = test_seed();
+
+	(void)state;
+	for (unsigned i = 0; i < 20; i++) {
+		struct zdb_compact_figures f;
+		struct model m = {.next = 0};
+		uint64_t rng = seed + i;
+		struct world x;
+
+		setup(&x, i % 2 == 0 ? ZDB_USER : ZDB_SEQ);
+		for (unsigned n = 0; n < 4; n++) {
+			work(&x, &m, &rng, 14);
+			assert_int_equal(zdb_jump(x.u.ns), 0);
+		}
+		assert_int_equal(zdb_compact(x.u.ns, &o, &f), 0);
+		assert_true(f.rewritten > 0);
+		for (unsigned n = 0; n < 4; n++) {
+			struct growing g = {0};
+			struct zdb_bundle *b;
+
+			assert_int_equal(zdb_bundle_derive(x.u.ns, n, &b), 0);
+			bundle_take(b, &g);
+			zdb_bundle_free(b);
+			free(x.bundle[n]);
+			x.bundle[n] = g.b;
+		}
+		work(&x, &m, &rng, 10);
+		assert_int_equal(zdb_flush(x.u.eng), 0);
+		restore(&x, 4, &m, "derived after a compaction, and a tail");
+		zu_close(&x.u);
+		teardown(&x);
+	}
+}
+
 static void bundles_user(void **state)
 {
 	uint64_t seed = test_seed();
@@ -519,9 +557,10 @@ static void cutting(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(waiting),         cmocka_unit_test(evicting),
-		cmocka_unit_test(bundles_user),    cmocka_unit_test(bundles_sequential),
-		cmocka_unit_test(closing_is_owed), cmocka_unit_test(cutting),
+		cmocka_unit_test(waiting),           cmocka_unit_test(evicting),
+		cmocka_unit_test(bundles_user),      cmocka_unit_test(bundles_sequential),
+		cmocka_unit_test(bundles_compacted), cmocka_unit_test(closing_is_owed),
+		cmocka_unit_test(cutting),
 	};
 
 	if (access("/dev/shm", W_OK) == 0)
