@@ -603,11 +603,22 @@ static int load_settle(struct zdb_ns *ns, const struct mark *m)
 	return rc != 0 ? rc : mark_clean(ns);
 }
 
-/* Read-only media: serve what is there; a log that the index does not know yet stays unknown. */
-static int load_read_only(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
+/*
+ * Nothing can be written.  Who only looks (opt.read_only) gets what is there.  To serve it after a crash the log is
+ * replayed in memory, as far as that goes; what the index alone says would be old values and deleted keys.
+ */
+static int load_read_only(struct zdb_ns *ns, int which, const struct mark *m, char *why, size_t why_size)
 {
-	int rc = load_clean(ns, m, why, why_size);
+	int rc;
 
+	if (m->state == MARK_OPEN && !ns->eng->opt.read_only) {
+		rc = which == 2 ? load_replay(ns, m, why, why_size) : -EROFS;
+		return rc != -EROFS
+			       ? rc
+			       : say(why, why_size, rc,
+				     "not stopped cleanly, and its recovery has to write: recover a copy");
+	}
+	rc = load_clean(ns, m, why, why_size);
 	ns->recovery.unclean = m->state == MARK_OPEN;
 	pend_release(&ns->pend);
 	return rc;
@@ -659,7 +670,7 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	ns->rewritten_partial = true; /* unknown for what was written before */
 	which = rebuild >= 0 ? 4 : recovery_case(ns, &m);
 	if (ns->eng->read_only)
-		rc = load_read_only(ns, &m, why, why_size);
+		rc = load_read_only(ns, which, &m, why, why_size);
 	else if (which == 1)
 		rc = load_clean(ns, &m, why, why_size);
 	else if (which == 2)

@@ -198,6 +198,12 @@ int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size)
 
 	if (rc != 0)
 		return rc;
+	if (ns->eng->read_only) { /* only the active end can be taken for shorter than it is */
+		fd_put(ns->eng, f);
+		if (active)
+			tail_moved(&ns->data, at);
+		return active ? 0 : -EROFS;
+	}
 	/* On a full disk the space of the cut bytes matters more than the bytes, which were never acknowledged as durable. */
 	rc = log_keep(ns, f, number, at, size);
 	fd_put(ns->eng, f);

@@ -89,6 +89,8 @@ static int out_put(struct replay *p, struct idx_rec *r, const uint8_t *key, stru
 	if (n < 0)
 		return (int)n;
 	if (n < (ssize_t)size || memcmp(there, b, size) != 0) {
+		if (ns->eng->read_only)
+			return -EROFS;
 		rc = ns_pwrite(ns, p->out, b, size, p->out_off);
 		if (rc != 0)
 			return rc;
@@ -116,7 +118,10 @@ static int out_end(struct replay *p)
 	struct zdb_ns *ns = p->ns;
 
 	if (p->out_size > p->out_off) {
-		if (sys->ftruncate(p->out->fd, (off_t)p->out_off) != 0)
+		/* on read-only media only the active end can be taken for shorter than it is */
+		if (ns->eng->read_only && p->out->number != ns->index.number)
+			return -EROFS;
+		if (!ns->eng->read_only && sys->ftruncate(p->out->fd, (off_t)p->out_off) != 0)
 			return -EIO;
 		ns->recovery.index_cut_bytes += p->out_size - p->out_off;
 		p->out_size = p->out_off;
@@ -136,6 +141,8 @@ static int out_bound(struct replay *p)
 
 	if (ns->pend.used < ZDB_PENDING_MAX)
 		return 0;
+	if (ns->eng->read_only)
+		return -EROFS;
 	for (uint32_t f = p->start_file; f <= p->at_file; f++) {
 		struct zdb_fd *fd;
 		int rc = fd_get(ns, INDEX_FILE, f, &fd);
