@@ -9,8 +9,11 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -21,6 +24,7 @@
 #include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
+#include "core/crypto/crypto.h"
 #include "core/object/bundle.h"
 #include "core/object/restore.h"
 
@@ -32,34 +36,17 @@ static const struct obj_geometry geometry = {.k = 2, .n = 4, .stripe_log2 = 16, 
 
 static void start(void)
 {
-	char why[META_ERROR_BYTES];
-
-	assert_int_equal(rig_start(&rig, 6, 2, 4, NULL), 0);
-	assert_int_equal(meta_create(&rig.meta, rig.work, 0, &rig.generation, why), 0);
+	rig_start_volume(&rig, 6, 2, 4);
 }
 
 static int write_object(struct record *rec)
 {
-	struct obj_source source = obj_source_memory(bytes, SIZE);
-	struct obj_report report;
-	struct obj_id id;
-
-	assert_int_equal(obj_id_set(&id, rig.generation, OBJ_SEGMENT, 1, "ns", 2), 0);
-	return obj_write(rig.work, rig.keys, &id, &geometry, rig.data_list, &source, rec, &report);
+	return rig_write(&rig, &geometry, 1, bytes, SIZE, rec, NULL);
 }
 
 static int read_object(const struct record *rec)
 {
-	struct buf out = BUF_INIT(SIZE);
-	struct obj_sink sink = obj_sink_buf(&out);
-	int rc = obj_read(rig.work, rec, &rig.stores, &sink, NULL, NULL);
-
-	if (rc == 0) {
-		assert_int_equal(out.len, SIZE);
-		assert_memory_equal(out.data, bytes, SIZE);
-	}
-	buf_release(&out);
-	return rc;
+	return rig_read(&rig, rec, bytes, NULL);
 }
 
 /* A new work, so that nothing is kept from the round before; every round makes the same allocations. */
@@ -101,11 +88,10 @@ static int do_read_by_name(void)
 {
 	enum obj_answer answer;
 	struct record rec;
-	struct obj_id id;
+	struct obj_id id = rig_id(&rig, 1);
 	int code = 0;
 
 	record_init(&rec);
-	assert_int_equal(obj_id_set(&id, rig.generation, OBJ_SEGMENT, 1, "ns", 2), 0);
 	answer = record_read(&rig.meta, rig.work, &id, &rec, NULL, &code);
 	assert_true(answer == OBJ_FOUND || (answer == OBJ_UNKNOWN && code == -ENOMEM)); /* never absent */
 	if (answer == OBJ_FOUND) {
@@ -146,9 +132,8 @@ static int do_repair(void)
 static int do_record_repair(void)
 {
 	struct record_state st;
-	struct obj_id id;
+	struct obj_id id = rig_id(&rig, 1);
 
-	assert_int_equal(obj_id_set(&id, rig.generation, OBJ_SEGMENT, 1, "ns", 2), 0);
 	return record_repair(&rig.meta, rig.work, &id, &st);
 }
 
@@ -376,7 +361,7 @@ static void short_reads_of_the_source(void **state)
 	struct obj_report report;
 	char path[FILE_PATH_MAX];
 	struct record rec;
-	struct obj_id id;
+	struct obj_id id = rig_id(&rig, 1);
 
 	(void)state;
 	prepare();
@@ -510,7 +495,7 @@ static void a_write_takes_no_more_than_it_says(void **state)
 			struct obj_source source = {.read = pattern_read, .size = size};
 			struct obj_report report;
 			struct record rec;
-			struct obj_id id;
+			struct obj_id id = rig_id(&rig, 1);
 
 			held = peak = 0;
 			mem_table = &counting;
@@ -554,7 +539,7 @@ static void a_read_takes_no_more_than_it_says(void **state)
 		size_t stripe, formula;
 		struct obj_report report;
 		struct record rec;
-		struct obj_id id;
+		struct obj_id id = rig_id(&rig, 1);
 
 		assert_int_equal(rig_start(&rig, g.n, 2, 0, NULL), 0);
 		assert_int_equal(obj_id_set(&id, (uint64_t)1 << 32, OBJ_SEGMENT, 1, "ns", 2), 0);

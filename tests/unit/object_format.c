@@ -6,14 +6,20 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
 #include "tests/unit/support/object_rig.h"
 
 #include "core/base/buf.h"
+#include "core/base/endian.h"
 #include "core/base/err.h"
 #include "core/base/hex.h"
 #include "core/coding/crc.h"
 #include "core/coding/fragment.h"
 #include "core/crypto/aead.h"
+#include "core/crypto/crypto.h"
 #include "core/object/identity.h"
 #include "core/object/stripe_int.h"
 

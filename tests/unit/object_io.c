@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,59 +19,48 @@
 #include "tests/unit/support/sys_test.h"
 
 #include "core/base/buf.h"
+#include "core/base/endian.h"
 #include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/coding/fragment.h"
 #include "core/crypto/aead.h"
+#include "core/crypto/crypto.h"
 
 #define BYTES_MAX (3u << 20)
 
 static uint8_t *bytes, *back;
 static struct rig rig;
 
-static struct obj_id some_id(void)
-{
-	struct obj_id id;
-
-	assert_int_equal(obj_id_set(&id, 0x100000007, OBJ_SEGMENT, 3, "ns", 2), 0);
-	return id;
-}
-
 static int write_bytes(const struct obj_geometry *g, size_t size, struct record *rec,
 		       struct obj_report *report)
 {
-	struct obj_source source = obj_source_memory(bytes, size);
-	struct obj_id id = some_id();
-
-	return obj_write(rig.work, rig.keys, &id, g, rig.data_list, &source, rec, report);
-}
-
-static int read_back(const struct record *rec, struct obj_report *report)
-{
-	struct buf out = BUF_INIT(BYTES_MAX);
-	struct obj_sink sink = obj_sink_buf(&out);
-	int rc = obj_read(rig.work, rec, &rig.stores, &sink, report, NULL);
-
-	memset(back, 0xee, BYTES_MAX);
-	if (rc == 0) {
-		assert_int_equal(out.len, rec->priv.size);
-		if (out.len)
-			memcpy(back, out.data, out.len);
-	}
-	buf_release(&out);
-	return rc;
+	return rig_write(&rig, g, 3, bytes, size, rec, report);
 }
 
 static void assert_reads(const struct record *rec)
 {
-	assert_int_equal(read_back(rec, NULL), 0);
-	assert_memory_equal(back, bytes, rec->priv.size);
+	assert_int_equal(rig_read(&rig, rec, bytes, NULL), 0);
 }
 
 static void start(unsigned stores)
 {
 	assert_int_equal(rig_start(&rig, stores, 2, 0, NULL), 0);
+}
+
+/* A volume of g->n stores with one object of so many bytes in it. */
+static void make_object(const struct obj_geometry *g, size_t size, bool packs, struct record *rec)
+{
+	start(g->n);
+	record_init(rec);
+	rig_fill(bytes, size, 5, packs);
+	assert_int_equal(write_bytes(g, size, rec, NULL), 0);
+}
+
+static void drop_object(struct record *rec)
+{
+	record_release(rec);
+	rig_stop(&rig);
 }
 
 static void all_sizes_round_the_borders(void **state)
@@ -113,8 +104,7 @@ static void all_sizes_round_the_borders(void **state)
 					for (unsigned lost = 0; lost < g.n - g.k; lost++)
 						rig.data[lost].is_down = true;
 					assert_reads(&rec);
-					record_release(&rec);
-					rig_stop(&rig);
+					drop_object(&rec);
 				}
 			}
 		}
@@ -128,10 +118,7 @@ static void any_k_stores_are_enough(void **state)
 	struct record rec;
 
 	(void)state;
-	start(6);
-	record_init(&rec);
-	rig_fill(bytes, 200000, 5, false);
-	assert_int_equal(write_bytes(&g, 200000, &rec, &report), 0);
+	make_object(&g, 200000, false, &rec);
 	for (unsigned mask = 0; mask < 64; mask++) {
 		unsigned up = (unsigned)__builtin_popcount(mask);
 
@@ -140,18 +127,17 @@ static void any_k_stores_are_enough(void **state)
 		if (up >= 4)
 			assert_reads(&rec);
 		else
-			assert_int_equal(read_back(&rec, &report), -EAGAIN);
+			assert_int_equal(rig_read(&rig, &rec, bytes, &report), -EAGAIN);
 	}
 	/* stores that answer and have nothing: not unknown, but lost */
 	rig_all_up(&rig);
 	for (unsigned i = 0; i < 3; i++)
 		rig_store_clear(&rig.data[i]);
-	assert_int_equal(read_back(&rec, &report), -EIO);
+	assert_int_equal(rig_read(&rig, &rec, bytes, &report), -EIO);
 	assert_int_equal(report.bad & 7, report.bad);
 	rig.data[5].is_down = true;
-	assert_int_equal(read_back(&rec, &report), -EAGAIN);
-	record_release(&rec);
-	rig_stop(&rig);
+	assert_int_equal(rig_read(&rig, &rec, bytes, &report), -EAGAIN);
+	drop_object(&rec);
 }
 
 static void ranges_are_right_and_cheap(void **state)
@@ -164,10 +150,7 @@ static void ranges_are_right_and_cheap(void **state)
 	uint64_t before = 0, after = 0;
 
 	(void)state;
-	start(6);
-	record_init(&rec);
-	rig_fill(bytes, size, 5, true);
-	assert_int_equal(write_bytes(&g, size, &rec, &report), 0);
+	make_object(&g, size, true, &rec);
 	for (unsigned i = 0; i < 300; i++) {
 		size_t from, len;
 
@@ -195,8 +178,7 @@ static void ranges_are_right_and_cheap(void **state)
 		after += rig.data[i].bytes_out;
 	assert_int_equal(after - before, 4 * (80 + ec_piece_bytes(rec.sealed[5], 4)));
 	assert_int_equal(report.stored_bytes, after - before);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void stores_without_ranges_work(void **state)
@@ -210,7 +192,7 @@ static void stores_without_ranges_work(void **state)
 	start(4);
 	record_init(&rec);
 	for (unsigned i = 0; i < 4; i++)
-		rig.data[i].store.ops = &rig_ops_no_range;
+		rig_store_plain(&rig.data[i]);
 	rig_fill(bytes, size, 5, false);
 	assert_int_equal(write_bytes(&g, size, &rec, &report), 0);
 	for (unsigned i = 0; i < 4; i++)
@@ -223,8 +205,7 @@ static void stores_without_ranges_work(void **state)
 	assert_reads(&rec);
 	assert_int_equal(obj_read_range(rig.work, &rec, &rig.stores, 700000, 5000, back, NULL, NULL), 0);
 	assert_memory_equal(back, bytes + 700000, 5000);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 /* A bit in any byte of any value flipped: right bytes, and the shard is named. */
@@ -235,10 +216,7 @@ static void flipped_bits_of_values(void **state)
 	struct record rec;
 
 	(void)state;
-	start(6);
-	record_init(&rec);
-	rig_fill(bytes, 400, 5, false);
-	assert_int_equal(write_bytes(&g, 400, &rec, &report), 0);
+	make_object(&g, 400, false, &rec);
 	for (unsigned i = 0; i < 6; i++) {
 		for (size_t v = 0; v < rig.data[i].count; v++) {
 			struct rig_value *value = &rig.data[i].values[v];
@@ -257,8 +235,7 @@ static void flipped_bits_of_values(void **state)
 			}
 		}
 	}
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 /* A store that gives back changed bytes with right checksums. */
@@ -300,8 +277,7 @@ static void lying_stores_are_found(void **state)
 			make_liar(&rig.data[a], a);
 			if (b != a)
 				make_liar(&rig.data[b], b);
-			assert_int_equal(read_back(&rec, &report), 0);
-			assert_memory_equal(back, bytes, 300000);
+			assert_int_equal(rig_read(&rig, &rec, bytes, &report), 0);
 			if (liars & 15) /* liars among the parity are not even asked */
 				assert_int_equal(report.bad, liars);
 			/* repair never takes a liar's bytes: all others are lost besides */
@@ -314,8 +290,7 @@ static void lying_stores_are_found(void **state)
 				rig.data[(a + i + 1) % 6].is_down = true;
 			}
 			assert_reads(&rec);
-			record_release(&rec);
-			rig_stop(&rig);
+			drop_object(&rec);
 		}
 	}
 	/* more liars than can be found out: an error, never wrong bytes */
@@ -324,9 +299,8 @@ static void lying_stores_are_found(void **state)
 	assert_int_equal(write_bytes(&g, 1000, &rec, &report), 0);
 	for (unsigned i = 0; i < 3; i++)
 		make_liar(&rig.data[i], i);
-	assert_int_equal(read_back(&rec, &report), -EIO);
-	record_release(&rec);
-	rig_stop(&rig);
+	assert_int_equal(rig_read(&rig, &rec, bytes, &report), -EIO);
+	drop_object(&rec);
 }
 
 static void slow_stores_are_passed_by(void **state)
@@ -347,29 +321,23 @@ static void slow_stores_are_passed_by(void **state)
 	assert_reads(&rec);
 	/* every stripe has come from others; the slow one was asked for the stripes that were under way, no more */
 	assert_true(rig.data[2].calls + rig.data[3].calls >= rec.pub.stripes);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void faster_stores_are_asked_first(void **state)
 {
 	struct obj_geometry g = {.k = 2, .n = 4, .stripe_log2 = 16, .value_log2 = 16};
-	struct obj_report report;
 	struct record rec;
 
 	(void)state;
-	start(4);
-	record_init(&rec);
-	rig_fill(bytes, 200000, 5, false);
-	assert_int_equal(write_bytes(&g, 200000, &rec, &report), 0);
+	make_object(&g, 200000, false, &rec);
 	for (unsigned i = 0; i < 4; i++) {
 		rig.data[i].calls = 0;
 		rig.data[i].store.rank = i < 2 ? 5 : 1;
 	}
 	assert_reads(&rec);
 	assert_int_equal(rig.data[0].calls + rig.data[1].calls, 0);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void failing_stores_fail_the_write_and_leave_nothing(void **state)
@@ -385,8 +353,7 @@ static void failing_stores_fail_the_write_and_leave_nothing(void **state)
 	record_init(&rec);
 	assert_int_equal(write_bytes(&g, 300000, &rec, &report), 0);
 	calls = (long)rig.data[1].calls;
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 	for (long at = 1; at <= calls; at++) {
 		start(4);
 		rig.data[1].fail_at = at;
@@ -406,8 +373,7 @@ static void failing_stores_fail_the_write_and_leave_nothing(void **state)
 		assert_int_equal(report.unreachable, 2);
 		assert_int_equal(rig.data[1].count, 0);
 		assert_reads(&rec);
-		record_release(&rec);
-		rig_stop(&rig);
+		drop_object(&rec);
 	}
 	start(4);
 	rig.data[0].is_full = rig.data[3].is_full = true;
@@ -419,8 +385,7 @@ static void failing_stores_fail_the_write_and_leave_nothing(void **state)
 	assert_null(record_shard(&rec, 1));
 	assert_int_equal(report.error[1], -ENODEV);
 	assert_reads(&rec);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void lost_shards_are_rebuilt(void **state)
@@ -460,8 +425,7 @@ static void lost_shards_are_rebuilt(void **state)
 	assert_string_equal(record_shard(&rec, 1)->label, "data6");
 	assert_int_equal(rig.data[1].count, 0);
 	assert_reads(&rec);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void rotated_keys_reach_the_heads(void **state)
@@ -473,10 +437,7 @@ static void rotated_keys_reach_the_heads(void **state)
 	struct record rec;
 
 	(void)state;
-	start(4);
-	record_init(&rec);
-	rig_fill(bytes, 1000, 5, true);
-	assert_int_equal(write_bytes(&g, 1000, &rec, &report), 0);
+	make_object(&g, 1000, true, &rec);
 	assert_int_equal(keyring_rotate(rig.keys, &two), 0);
 	assert_int_equal(keyring_drop(two, 1, &only_two), 0);
 	assert_int_equal(head_box_open(&rec.pub, rec.box, only_two, &priv), -E_KEY);
@@ -492,8 +453,7 @@ static void rotated_keys_reach_the_heads(void **state)
 	assert_int_equal(report.unreachable, 4);
 	keyring_free(two);
 	keyring_free(only_two);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void deletion_is_whole_or_a_debt(void **state)
@@ -503,10 +463,7 @@ static void deletion_is_whole_or_a_debt(void **state)
 	struct record rec;
 
 	(void)state;
-	start(4);
-	record_init(&rec);
-	rig_fill(bytes, 300000, 5, false);
-	assert_int_equal(write_bytes(&g, 300000, &rec, &report), 0);
+	make_object(&g, 300000, false, &rec);
 	rig.data[2].is_down = true;
 	assert_int_equal(obj_delete(rig.work, &rec, &rig.stores, &report), -EAGAIN);
 	assert_int_equal(report.unreachable, 4);
@@ -514,8 +471,7 @@ static void deletion_is_whole_or_a_debt(void **state)
 	assert_int_equal(rig_data_values(&rig), rig.data[2].count);
 	assert_int_equal(obj_delete(rig.work, &rec, &rig.stores, &report), 0);
 	assert_int_equal(rig_data_values(&rig), 0);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void files_are_read_and_restored(void **state)
@@ -525,7 +481,7 @@ static void files_are_read_and_restored(void **state)
 	struct obj_file_range range = {.data_header = true};
 	struct obj_source source;
 	struct obj_report report;
-	struct obj_id id = some_id();
+	struct obj_id id;
 	char path[FILE_PATH_MAX], why[OBJ_WHY_BYTES];
 	struct record rec;
 	struct stat st;
@@ -540,6 +496,7 @@ static void files_are_read_and_restored(void **state)
 	assert_int_equal(file_write_atomic(path, 0600, bytes, size), 0);
 	range.fd = open(path, O_RDONLY);
 	source = obj_source_file(&range, size);
+	id = rig_id(&rig, 3);
 	assert_int_equal(obj_write(rig.work, rig.keys, &id, &g, rig.data_list, &source, &rec, &report), 0);
 	assert_int_equal(obj_read_file(rig.work, &rec, &rig.stores, path, NULL, why), -EEXIST);
 	assert_int_equal(file_join(path, sizeof(path), dir, "again"), 0);
@@ -563,8 +520,7 @@ static void files_are_read_and_restored(void **state)
 	memmove(bytes, bytes + 20, 1000);
 	assert_reads(&rec);
 	close(range.fd);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 	test_dir_remove(dir);
 }
 
@@ -577,30 +533,27 @@ static void nothing_is_left_when_a_restore_fails(void **state)
 	struct record rec;
 
 	(void)state;
-	start(4);
-	record_init(&rec);
-	rig_fill(bytes, 200000, 5, false);
-	assert_int_equal(write_bytes(&g, 200000, &rec, &report), 0);
+	make_object(&g, 200000, false, &rec);
 	for (unsigned i = 1; i < 4; i++)
 		rig.data[i].fail_at = -2;
 	assert_int_equal(file_join(path, sizeof(path), dir, "d3"), 0);
 	assert_int_equal(obj_read_file(rig.work, &rec, &rig.stores, path, &report, why), -EAGAIN);
 	assert_non_null(strstr(why, "do not answer"));
 	assert_int_equal(rmdir(dir), 0); /* empty */
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 static void too_large_objects_are_refused(void **state)
 {
 	struct obj_geometry g = {.k = 2, .n = 4, .stripe_log2 = 16, .value_log2 = 16};
 	struct obj_source source = obj_source_memory(bytes, ((size_t)4096 << 16) + 1);
-	struct obj_id id = some_id();
+	struct obj_id id;
 	struct obj_report report;
 	struct record rec;
 
 	(void)state;
 	start(4);
+	id = rig_id(&rig, 3);
 	record_init(&rec);
 	assert_int_equal(obj_write(rig.work, rig.keys, &id, &g, rig.data_list, &source, &rec, &report),
 			 -EFBIG);
@@ -622,11 +575,10 @@ static void cancellation_ends_operations(void **state)
 	obj_work_cancel(rig.work, 0);
 	assert_int_equal(write_bytes(&g, 1000, &rec, &report), 0);
 	obj_work_cancel(rig.work, 1);
-	assert_int_equal(read_back(&rec, &report), -ECANCELED);
+	assert_int_equal(rig_read(&rig, &rec, bytes, &report), -ECANCELED);
 	obj_work_cancel(rig.work, 0);
 	assert_reads(&rec);
-	record_release(&rec);
-	rig_stop(&rig);
+	drop_object(&rec);
 }
 
 /* No two writes share a key or an object id, whatever they write. */

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "core/base/file.h"
 #include "core/base/hex.h"
 #include "core/crypto/aead.h"
+#include "core/crypto/crypto.h"
 
 #define READER "tests/compat/native_reader.py"
 
@@ -93,8 +95,7 @@ static void an_independent_reader_gets_the_same_bytes(void **state)
 	(void)state;
 	if (access(READER, R_OK) != 0)
 		skip();
-	assert_int_equal(rig_start(&rig, 6, 2, 4, NULL), 0);
-	assert_int_equal(meta_create(&rig.meta, rig.work, 1700000000, &rig.generation, NULL), 0);
+	rig_start_volume(&rig, 6, 2, 4);
 	for (unsigned cipher = AEAD_AES256GCM; cipher <= AEAD_XCHACHA20; cipher++)
 		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++)
 			store_object(top, i % 2 ? 4 : 2, i % 2 ? 6 : 4, cipher, number++, sizes[i], false);

@@ -9,20 +9,24 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <errno.h>
+#include <string.h>
+
 #include "tests/unit/support/object_rig.h"
 #include "tests/unit/support/sys_test.h"
 
+#include "core/base/endian.h"
 #include "core/base/err.h"
 #include "core/base/mem.h"
 #include "core/coding/crc.h"
+#include "core/crypto/crypto.h"
 
 static struct rig rig;
 static char why[META_ERROR_BYTES];
 
 static void start(unsigned k, unsigned n)
 {
-	assert_int_equal(rig_start(&rig, 4, k, n, NULL), 0);
-	assert_int_equal(meta_create(&rig.meta, rig.work, 1700000000, &rig.generation, why), 0);
+	rig_start_volume(&rig, 4, k, n);
 }
 
 static struct obj_id id_of(enum obj_kind kind, uint64_t number)
@@ -45,6 +49,20 @@ static void make_object(enum obj_kind kind, uint64_t number, struct record *rec)
 
 	record_init(rec);
 	assert_int_equal(obj_write(rig.work, rig.keys, &id, &g, rig.data_list, &source, rec, &report), 0);
+}
+
+/* A volume in which segment `number` is stored with its record. */
+static void start_stored(unsigned k, unsigned n, uint64_t number, struct record *rec, struct record_state *st)
+{
+	start(k, n);
+	make_object(OBJ_SEGMENT, number, rec);
+	assert_int_equal(record_store(&rig.meta, rig.work, rec, st), 0);
+}
+
+static void stop(struct record *rec)
+{
+	record_release(rec);
+	rig_stop(&rig);
 }
 
 static enum obj_answer read_record(enum obj_kind kind, uint64_t number, struct record_state *state, int *code)
@@ -76,9 +94,7 @@ static void found_absent_and_unknown(void **state)
 	int code;
 
 	(void)state;
-	start(2, 4);
-	make_object(OBJ_SEGMENT, 5, &rec);
-	assert_int_equal(record_store(&rig.meta, rig.work, &rec, &st), 0);
+	start_stored(2, 4, 5, &rec, &st);
 	assert_int_equal(st.version, 1);
 	assert_int_equal(st.have, 15);
 	for (uint32_t mask = 0; mask < 16; mask++) {
@@ -97,8 +113,7 @@ static void found_absent_and_unknown(void **state)
 	assert_int_equal(read_record(OBJ_TAIL, 5, &st, &code), OBJ_ABSENT);
 	rig.generation++;
 	assert_int_equal(read_record(OBJ_SEGMENT, 5, &st, &code), OBJ_ABSENT);
-	record_release(&rec);
-	rig_stop(&rig);
+	stop(&rec);
 }
 
 /* Replaced by empty stores while we run: their nil is no answer. */
@@ -113,9 +128,7 @@ static void empty_stores_say_nothing(void **state)
 		unsigned lost = (unsigned)__builtin_popcount(mask);
 		enum obj_answer probe;
 
-		start(2, 4);
-		make_object(OBJ_SEGMENT, 5, &rec);
-		assert_int_equal(record_store(&rig.meta, rig.work, &rec, &st), 0);
+		start_stored(2, 4, 5, &rec, &st);
 		for (unsigned i = 0; i < 4; i++)
 			if (mask >> i & 1)
 				rig_store_clear(&rig.metas[i]);
@@ -131,8 +144,7 @@ static void empty_stores_say_nothing(void **state)
 		if (lost < 4)
 			assert_int_equal(read_record(OBJ_SEGMENT, 6, &st, &code),
 					 lost <= 1 ? OBJ_ABSENT : OBJ_UNKNOWN);
-		record_release(&rec);
-		rig_stop(&rig);
+		stop(&rec);
 	}
 }
 
@@ -263,8 +275,7 @@ static void writes_need_k_plus_one(void **state)
 			assert_int_equal(st.have, 15);
 			assert_int_equal(st.stale, 0);
 		}
-		record_release(&rec);
-		rig_stop(&rig);
+		stop(&rec);
 	}
 }
 
@@ -327,8 +338,7 @@ static void every_pattern_of_two_versions(void **state)
 					assert_int_equal(got, OBJ_FOUND);
 					assert_int_equal(st.version_high, st.version);
 				}
-				record_release(&rec);
-				rig_stop(&rig);
+				stop(&rec);
 			}
 		}
 	}
@@ -349,9 +359,7 @@ static void flipped_bits_of_pieces(void **state)
 	int code;
 
 	(void)state;
-	start(2, 4);
-	make_object(OBJ_SEGMENT, 5, &rec);
-	assert_int_equal(record_store(&rig.meta, rig.work, &rec, &st), 0);
+	start_stored(2, 4, 5, &rec, &st);
 	for (unsigned i = 0; i < 4; i++) {
 		struct rig_value *v = piece_of(i);
 
@@ -382,8 +390,7 @@ static void flipped_bits_of_pieces(void **state)
 	for (unsigned i = 0; i < 3; i++)
 		piece_of(i)->bytes[60] ^= 4;
 	assert_int_equal(read_record(OBJ_SEGMENT, 5, &st, &code), OBJ_UNKNOWN);
-	record_release(&rec);
-	rig_stop(&rig);
+	stop(&rec);
 }
 
 static void records_of_any_size(void **state)
@@ -419,8 +426,7 @@ static void records_of_any_size(void **state)
 	assert_int_equal(back.values, rec.values);
 	assert_int_equal(back.shards[1].keys[back.values], 77);
 	record_release(&back);
-	record_release(&rec);
-	rig_stop(&rig);
+	stop(&rec);
 }
 
 static void versions_rise(void **state)
@@ -440,8 +446,7 @@ static void versions_rise(void **state)
 	}
 	rig.metas[0].is_down = rig.metas[1].is_down = rig.metas[2].is_down = true;
 	assert_int_equal(record_store(&rig.meta, rig.work, &rec, &st), -EAGAIN);
-	record_release(&rec);
-	rig_stop(&rig);
+	stop(&rec);
 }
 
 static void deletion_needs_k_plus_one(void **state)
@@ -468,8 +473,7 @@ static void deletion_needs_k_plus_one(void **state)
 			assert_int_equal(read_record(OBJ_SEGMENT, 5, &st, &code), OBJ_ABSENT);
 		assert_int_equal(record_delete(&rig.meta, rig.work, name, &st), 0);
 		assert_int_equal(read_record(OBJ_SEGMENT, 5, &st, &code), OBJ_ABSENT);
-		record_release(&rec);
-		rig_stop(&rig);
+		stop(&rec);
 	}
 }
 
@@ -480,9 +484,7 @@ static void a_replaced_store_is_filled_then_adopted(void **state)
 	int code;
 
 	(void)state;
-	start(2, 4);
-	make_object(OBJ_SEGMENT, 5, &rec);
-	assert_int_equal(record_store(&rig.meta, rig.work, &rec, &st), 0);
+	start_stored(2, 4, 5, &rec, &st);
 	rig_store_clear(&rig.metas[1]);
 	assert_int_equal(meta_probe(&rig.meta, rig.work, &code, why), OBJ_FOUND);
 	assert_int_equal(rig.meta.stores[1].state, META_EMPTY);
@@ -492,8 +494,7 @@ static void a_replaced_store_is_filled_then_adopted(void **state)
 	assert_int_equal(rig.meta.good, 4);
 	rig.metas[2].is_down = rig.metas[3].is_down = true;
 	assert_int_equal(read_record(OBJ_SEGMENT, 5, &st, &code), OBJ_FOUND);
-	record_release(&rec);
-	rig_stop(&rig);
+	stop(&rec);
 }
 
 static void the_older_front_end_is_fenced(void **state)
@@ -551,8 +552,9 @@ static void two_take_overs_do_not_both_win(void **state)
 
 			last.slot = (uint8_t)i;
 			assert_int_equal(identity_encode(&last, rig.keys, bytes), 0);
-			assert_int_equal(
-				rig_set(rig.meta_list[i], key, strlen(key), bytes, sizeof(bytes), NULL), 0);
+			assert_int_equal(rig.meta_list[i]->ops->set(rig.meta_list[i], key, strlen(key), bytes,
+								    sizeof(bytes), NULL),
+					 0);
 		}
 		(void)meta_probe(&other, rig.work, &code, why);
 		rx = meta_fence_check(&rig.meta, rig.work, x.generation, why);
@@ -611,8 +613,7 @@ static void other_numbers_of_stores(void **state)
 			want = n - down >= n - k + 1 ? OBJ_ABSENT : OBJ_UNKNOWN;
 			assert_int_equal(read_record(OBJ_MANIFEST, 2, &st, &code), want);
 		}
-		record_release(&rec);
-		rig_stop(&rig);
+		stop(&rec);
 	}
 }
 

@@ -6,9 +6,13 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include <errno.h>
+#include <string.h>
+
 #include "tests/unit/support/object_rig.h"
 
 #include "core/base/err.h"
+#include "core/crypto/crypto.h"
 #include "core/object/restore.h"
 
 static struct rig rig;
@@ -17,8 +21,7 @@ static const struct obj_geometry geometry = {.k = 2, .n = 4, .stripe_log2 = 16, 
 
 static void start(void)
 {
-	assert_int_equal(rig_start(&rig, 4, 2, 4, NULL), 0);
-	assert_int_equal(meta_create(&rig.meta, rig.work, 0, &rig.generation, why), 0);
+	rig_start_volume(&rig, 4, 2, 4);
 }
 
 static int publish(uint64_t sequence, struct record *old)
