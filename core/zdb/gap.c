@@ -79,7 +79,7 @@ uint32_t log_durable(const struct zdb_ns *ns, uint32_t number, uint32_t size)
 
 int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next)
 {
-	uint32_t end = s->end - bad > SEARCH_MAX ? bad + SEARCH_MAX : s->end;
+	uint32_t end = s->end - bad > SEARCH_MAX ? bad + SEARCH_MAX : s->end, before = s->last;
 	const uint8_t *b, *key;
 	struct dat_rec d;
 	uint32_t at;
@@ -91,7 +91,9 @@ int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next)
 		if (n < (ssize_t)DAT_RECORD)
 			return n < 0 ? (int)n : 0;
 		dat_decode(&d, b);
-		if (loose ? d.prev <= bad || d.prev >= o || d.len == 0 : d.prev != bad)
+		if (loose ? d.len == 0 ||
+				    ((d.prev <= bad || d.prev >= o) && (before == 0 || d.prev != before))
+			  : d.prev != bad)
 			continue;
 		if (!dat_plausible(&d, s->ns->mode))
 			continue;
@@ -146,11 +148,12 @@ static bool ends_at(struct log_stream *s, uint32_t bad, uint32_t end)
 
 int log_gap_find(struct log_stream *s, bool torn, struct log_gap *g)
 {
-	uint32_t bad = s->off, durable = log_durable(s->ns, s->number, s->end), next = 0;
+	uint32_t bad = s->off, durable = log_durable(s->ns, s->number, s->end), next = 0, before = s->last;
 	int rc = log_follower(s, bad, false, &next);
 
 	g->off = bad;
 	g->single = rc == 1;
+	s->last = before;
 	if (rc == 0)
 		rc = log_follower(s, bad, true, &next);
 	if (rc == 1 && torn && bad >= durable) {

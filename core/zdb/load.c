@@ -4,7 +4,9 @@
  *   1  the marker is clean and the active pair is as it says: nothing to do
  *   2  the marker is open and the active log carries its stamp: only we wrote since; replay the log from the marker
  *   3  otherwise: check everything (foreign.c)
- * An index file that is missing while its segment and all later ones are here is made again from the log.
+ * An index file that is missing or torn in its middle is made again from the log, while its segment and all later ones are
+ * here: what later ones deleted is known to nobody else.  The marker goes back there first, so that a crash on the way
+ * leads back to it.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -193,8 +195,10 @@ static int load_keys_file(struct zdb_ns *ns, uint32_t number, uint32_t end, uint
 		ns->prev_index = at;
 	}
 	stream_close(&s);
-	if (rc == -EBADMSG) {
-		ns->recovery.gaps++; /* what is behind cannot be told apart any more */
+	if (rc == -EBADMSG) { /* what is behind cannot be told apart any more */
+		ns->recovery.index_torn++;
+		if (ns->torn_index < 0)
+			ns->torn_index = number;
 		return 0;
 	}
 	return rc;
@@ -271,7 +275,9 @@ static int seq_count_file(struct zdb_ns *ns, uint32_t number, uint8_t *buf)
 	}
 	stream_close(&s);
 	if (rc == -EBADMSG) {
-		ns->recovery.gaps++;
+		ns->recovery.index_torn++;
+		if (ns->torn_index < 0)
+			ns->torn_index = number;
 		return 0;
 	}
 	return rc;
@@ -393,38 +399,81 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 		   (long long)size);
 }
 
-/* Makes the set of files regular.  *rebuild: the first index file that has to be made again from the log, or -1. */
-static int regular_files(struct zdb_ns *ns, struct found *f, uint32_t *last, int64_t *rebuild, char *why,
-			 size_t why_size)
+/*
+ * An index file whose length tells that it is torn: in sequential mode a closed one; after a clean stop the active one, when it
+ * is shorter than then and the log is as it was.
+ */
+static int64_t first_torn(const struct zdb_ns *ns, const struct found *f, uint32_t last, const struct mark *m)
 {
-	int64_t gap;
+	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++) {
+		int64_t size = bits_has(&f->index, n) ? file_size(ns, INDEX_FILE, n) : -1;
+
+		if (size >= 0 && (size < (int64_t)IDX_HEADER || (size - IDX_HEADER) % SEQ_RECORD != 0))
+			return n;
+	}
+	if (m->state == MARK_CLEAN && m->file == last && file_size(ns, DATA_FILE, last) == m->offset &&
+	    bits_has(&f->index, last) && file_size(ns, INDEX_FILE, last) < (int64_t)m->index_size)
+		return last;
+	return -1;
+}
+
+/*
+ * *last: number of the active pair.  *rebuild: the first index file that has to be made again from the log, or -1.
+ */
+static int choose_files(struct zdb_ns *ns, const struct found *f, const struct mark *m, uint32_t *last,
+			int64_t *rebuild, char *why, size_t why_size)
+{
+	int64_t gap, torn;
 	int rc;
 
-	*rebuild = -1;
 	*last = (uint32_t)(f->index_last > f->data_last ? f->index_last : f->data_last);
 	rc = find_mode(ns, f, *last, why, why_size);
 	if (rc != 0)
 		return rc;
 	gap = first_gap(f, *last);
-	if (gap >= 0) {
-		if (!all_data_from(f, (uint32_t)gap, *last))
-			return say(why, why_size, -EIO,
-				   "index file i%lld is missing and not all data files from d%lld on are "
-				   "here to make it again",
-				   (long long)gap, (long long)gap);
-		if (ns->eng->read_only)
-			return say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
-		for (uint32_t n = (uint32_t)gap; rc == 0 && n <= *last; n++)
-			if (!bits_has(&f->index, n))
-				rc = index_header_make(ns, n);
-		if (gap < *last)
-			*rebuild = gap;
-	}
-	if (rc == 0 && !ns->eng->read_only) {
-		int64_t size = file_size(ns, INDEX_FILE, *last);
+	if (gap >= 0 && !all_data_from(f, (uint32_t)gap, *last))
+		return say(
+			why, why_size, -EIO,
+			"index file i%lld is missing and not all data files from d%lld on are here to make "
+			"it "
+			"again: bring them back (zstor retrieve), or move the namespace away and restore it",
+			(long long)gap, (long long)gap);
+	if (gap >= 0 && ns->eng->read_only)
+		return say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
+	torn = first_torn(ns, f, *last, m);
+	if (torn >= 0 && (gap < 0 || torn < gap) && all_data_from(f, (uint32_t)torn, *last))
+		gap = torn;
+	*rebuild = ns->eng->read_only ? -1 : gap;
+	return 0;
+}
 
-		if (size >= 0 && size < (int64_t)IDX_HEADER)
-			rc = index_header_make(ns, *last);
+/* The marker goes back to the start of segment n: until the index is whole again, every start begins there. */
+static int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last)
+{
+	struct mark m = {.state = MARK_OPEN, .file = n, .offset = DAT_HEADER, .index_size = IDX_HEADER};
+	uint8_t b[8];
+
+	if (any_read(ns, DATA_FILE, last, b, sizeof(b), DAT_STAMP_AT) != (ssize_t)sizeof(b))
+		return -EIO;
+	m.stamp = get_u64le(b);
+	return mark_write(ns->index_dir, &m);
+}
+
+/* Index files that are not there, or have no header, get one. */
+static int regular_files(struct zdb_ns *ns, const struct found *f, uint32_t last, int64_t rebuild, char *why,
+			 size_t why_size)
+{
+	int rc = rebuild < 0 ? 0 : mark_back(ns, (uint32_t)rebuild, last);
+
+	for (uint32_t n = 0; rc == 0 && !ns->eng->read_only && n <= last; n++) {
+		int64_t size = 0;
+
+		if (bits_has(&f->index, n))
+			size = n == last || n == rebuild ? file_size(ns, INDEX_FILE, n) : IDX_HEADER;
+		if (size < 0)
+			rc = (int)size;
+		else if (size < (int64_t)IDX_HEADER)
+			rc = index_header_make(ns, n);
 	}
 	return rc != 0 ? say(why, why_size, rc, "cannot make index files") : 0;
 }
@@ -531,10 +580,10 @@ static int load_clean(struct zdb_ns *ns, const struct mark *m, char *why, size_t
 	return rc != 0 ? rc : find_prev_data(ns);
 }
 
-static int load_replay(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
+static int load_replay(struct zdb_ns *ns, const struct mark *m, bool strict, char *why, size_t why_size)
 {
 	struct replay p = {.ns = ns,
-			   .strict = true,
+			   .strict = strict,
 			   .file = m->file,
 			   .off = m->offset,
 			   .index_off = (uint32_t)m->index_size,
@@ -564,16 +613,46 @@ static int load_replay(struct zdb_ns *ns, const struct mark *m, char *why, size_
 	return rc;
 }
 
+static void keys_drop(struct zdb_ns *ns)
+{
+	table_release(&ns->table);
+	mem_free(ns->bases);
+	ns->bases = NULL;
+	ns->bases_cap = 0;
+	pend_release(&ns->pend);
+	pend_release(&ns->frozen);
+	ns->entries = ns->data_size = ns->key_bytes = ns->next_id = 0;
+	ns->prev_index = ns->prev_data = 0;
+}
+
 /* Rebuild: keys up to the missing file, then everything behind from the log. */
-static int load_rebuild(struct zdb_ns *ns, uint32_t from, char *why, size_t why_size)
+static int load_rebuild(struct zdb_ns *ns, uint32_t from, bool strict, char *why, size_t why_size)
 {
 	struct mark m = {.state = MARK_OPEN, .file = from, .offset = DAT_HEADER, .index_size = IDX_HEADER};
 	int rc;
 
-	ns->recovery.foreign = true;
-	rc = load_replay(ns, &m, why, why_size);
+	ns->recovery.foreign = !strict;
+	rc = load_replay(ns, &m, strict, why, why_size);
 	if (rc == 0 && ns->mode == ZDB_SEQ)
 		rc = seq_count(ns);
+	return rc;
+}
+
+/* An index file turned out to be torn.  Without all the segments that can tell, what was read stands. */
+static int load_torn(struct zdb_ns *ns, const struct found *f, bool strict, char *why, size_t why_size)
+{
+	uint32_t from = (uint32_t)ns->torn_index, last = ns->index.number;
+	int rc;
+
+	if (!all_data_from(f, from, last))
+		return 0;
+	rc = mark_back(ns, from, last);
+	if (rc != 0)
+		return say(why, why_size, rc, "cannot write the marker");
+	keys_drop(ns);
+	rc = load_rebuild(ns, from, strict, why, why_size);
+	if (rc == 0)
+		ns->torn_index = -1;
 	return rc;
 }
 
@@ -612,7 +691,7 @@ static int load_read_only(struct zdb_ns *ns, int which, const struct mark *m, ch
 	int rc;
 
 	if (m->state == MARK_OPEN && !ns->eng->opt.read_only) {
-		rc = which == 2 ? load_replay(ns, m, why, why_size) : -EROFS;
+		rc = which == 2 ? load_replay(ns, m, true, why, why_size) : -EROFS;
 		return rc != -EROFS
 			       ? rc
 			       : say(why, why_size, rc,
@@ -624,6 +703,47 @@ static int load_read_only(struct zdb_ns *ns, int which, const struct mark *m, ch
 	return rc;
 }
 
+static int load_case(struct zdb_ns *ns, const struct mark *m, int which, char *why, size_t why_size)
+{
+	if (ns->eng->read_only)
+		return load_read_only(ns, which, m, why, why_size);
+	if (which == 1)
+		return load_clean(ns, m, why, why_size);
+	if (which == 2)
+		return load_replay(ns, m, true, why, why_size);
+	return foreign_run(ns, why, why_size);
+}
+
+static int find_and_choose(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *last,
+			   int64_t *rebuild, char *why, size_t why_size)
+{
+	int rc = find_files(ns, f);
+
+	if (rc != 0)
+		return say(why, why_size, rc, "cannot list its files");
+	if (f->legacy)
+		return say(why, why_size, -EINVAL,
+			   "unsupported database: zdb-index-00000 of an early version is here");
+	rc = compact_repair(ns, f->litter, (uint32_t)(f->index_last < 0 ? 0 : f->index_last), why, why_size);
+	if (rc != 0)
+		return rc;
+	rc = mark_read(ns, m);
+	if (rc != 0 && rc != -ENOENT)
+		return say(why, why_size, rc, "cannot read its marker");
+	if (f->index_last < 0 && f->data_last < 0) {
+		rc = ns->eng->read_only ? -ENOENT : pair_create(ns, 0, 0);
+		if (rc != 0)
+			return say(why, why_size, rc, "cannot make its first files");
+	} else {
+		rc = choose_files(ns, f, m, last, rebuild, why, why_size);
+	}
+	if (rc == 0)
+		rc = check_active_data(ns, *last, m, why, why_size);
+	if (rc == 0 && (f->index_last >= 0 || f->data_last >= 0))
+		rc = regular_files(ns, f, *last, *rebuild, why, why_size);
+	return rc;
+}
+
 int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 {
 	struct found f = {0};
@@ -632,53 +752,28 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	int64_t rebuild = -1;
 	int rc, which;
 
-	ns->closed_owed = -1;
+	ns->closed_owed = ns->torn_index = -1;
 	memset(&ns->recovery, 0, sizeof(ns->recovery));
-	rc = find_files(ns, &f);
-	if (rc == 0 && f.legacy)
-		rc = say(why, why_size, -EINVAL,
-			 "unsupported database: zdb-index-00000 of an early version is here");
-	else if (rc != 0)
-		(void)say(why, why_size, rc, "cannot list its files");
-	if (rc == 0)
-		rc = compact_repair(ns, f.litter, (uint32_t)(f.index_last < 0 ? 0 : f.index_last), why,
-				    why_size);
-	if (rc == 0 && f.index_last < 0 && f.data_last < 0) {
-		rc = ns->eng->read_only ? -ENOENT : pair_create(ns, 0, 0);
-		if (rc != 0)
-			(void)say(why, why_size, rc, "cannot make its first files");
-	} else if (rc == 0) {
-		rc = regular_files(ns, &f, &last, &rebuild, why, why_size);
-	}
-	bits_release(&f.index);
-	bits_release(&f.data);
-	if (rc == 0) {
-		rc = mark_read(ns, &m);
-		rc = rc == -ENOENT ? 0 : rc;
-	}
-	if (rc == 0)
-		rc = check_active_data(ns, last, &m, why, why_size);
+	rc = find_and_choose(ns, &f, &m, &last, &rebuild, why, why_size);
 	if (rc == 0)
 		rc = tail_open(ns, &ns->index, INDEX_FILE, last);
 	if (rc == 0)
 		rc = tail_open(ns, &ns->data, DATA_FILE, last);
 	if (rc != 0)
-		return rc;
+		goto out;
 	ns->mark = m;
 	durable_find(ns, &m);
 	ns->jumped_ms = clock_mono_ms();
 	ns->rewritten_partial = true; /* unknown for what was written before */
-	which = rebuild >= 0 ? 4 : recovery_case(ns, &m);
-	if (ns->eng->read_only)
-		rc = load_read_only(ns, which, &m, why, why_size);
-	else if (which == 1)
-		rc = load_clean(ns, &m, why, why_size);
-	else if (which == 2)
-		rc = load_replay(ns, &m, why, why_size);
-	else if (which == 3)
-		rc = foreign_run(ns, why, why_size);
+	which = recovery_case(ns, &m);
+	if (rebuild >= 0)
+		rc = load_rebuild(ns, (uint32_t)rebuild, which != 3, why, why_size);
 	else
-		rc = load_rebuild(ns, (uint32_t)rebuild, why, why_size);
+		rc = load_case(ns, &m, which, why, why_size);
+	if (rc == 0 && ns->torn_index >= 0 && rebuild < 0 && !ns->eng->read_only)
+		rc = load_torn(ns, &f, which != 3, why, why_size);
+	if (ns->recovery.unclean || ns->recovery.foreign)
+		which = 3;
 	if (rc == 0 && !ns->eng->read_only && (which != 1 || ns->pend.used != 0))
 		rc = load_settle(ns, &m);
 	ns->synced = ns->data.size;
@@ -688,6 +783,9 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	ns->pend_announced = false;
 	if (ns->data.size <= DAT_HEADER)
 		ns->rewritten_partial = false;
+out:
+	bits_release(&f.index);
+	bits_release(&f.data);
 	return rc;
 }
 
@@ -699,19 +797,12 @@ void ns_unload(struct zdb_ns *ns)
 	tail_close(ns->eng, &ns->data, false);
 	synced_close(ns);
 	fd_forget_all(ns);
-	table_release(&ns->table);
-	mem_free(ns->bases);
-	ns->bases = NULL;
-	ns->bases_cap = 0;
-	pend_release(&ns->pend);
-	pend_release(&ns->frozen);
+	keys_drop(ns);
 	bits_release(&ns->dirty);
 	bits_release(&ns->touched);
 	mem_free(ns->rewritten);
 	ns->rewritten = NULL;
 	ns->rewritten_count = ns->rewritten_cap = 0;
-	ns->entries = ns->data_size = ns->key_bytes = ns->next_id = 0;
-	ns->prev_index = ns->prev_data = 0;
 	ns->opened = ns->ambiguous = false;
 	ns->write_error = 0;
 	memset(ns->memos, 0, sizeof(ns->memos));

@@ -247,6 +247,11 @@ static void recovered(struct verify *v)
 			r->index_appended + r->index_rewritten);
 	if (r->index_restored > 0)
 		finding(v, 1, "restored %u index records from an older version", r->index_restored);
+	if (r->index_torn > 0)
+		finding(v, v->ns->torn_index >= 0 ? 2 : 1, "%u index files could not be read to their end%s",
+			r->index_torn,
+			v->ns->torn_index >= 0 ? ", and not all data files are here that say what was there"
+					       : "");
 	if (r->headers_made > 0)
 		finding(v, 1, "made %u file headers", r->headers_made);
 	if (r->gaps > 0)

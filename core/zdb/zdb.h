@@ -168,6 +168,7 @@ struct zdb_recovery {
 	uint32_t index_lost;      /* keys that answer -EIO: nothing to restore them from */
 	uint32_t gaps;            /* fragments in the log that were stepped over (foreign only) */
 	uint32_t damaged; /* places where the durable log is damaged: nothing is cut, its keys answer -EIO */
+	uint32_t index_torn;   /* index files that could not be read to their end */
 	uint32_t headers_made; /* headerless last files that got their header */
 };
 

@@ -167,6 +167,7 @@ struct zdb_ns {
 	bool kick_wanted;            /* writeback of the log should begin */
 	uint64_t applied_ms;         /* when the last rewrites were applied */
 	unsigned proofs;             /* running */
+	int64_t torn_index;          /* the first index file that could not be read to its end; -1 = none */
 	int64_t closed_owed;         /* segment whose segment_closed event failed; -1 = none */
 	struct missing *missing;
 	struct proof_memo memos[PROOF_MEMOS];
@@ -399,7 +400,7 @@ struct log_gap {
 };
 /*
  * The lowest whole record behind `bad` that follows the one there: 1 and *next, 0 none, -EIO; moves the stream.  loose: more
- * than one may be damaged; then the payload's checksum must speak for it, too.
+ * than one may be damaged, or none was there (a fragment); then the payload's checksum must speak for it, too.
  */
 int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next);
 /*
