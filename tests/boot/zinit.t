@@ -107,7 +107,7 @@ zinit stop -w escaper
 say escaped "$(ps | grep -c 'sleep 200[012]$')"
 # Orphans: each shell leaves a child behind that ends a moment later as a child of the first process.
 i=0; while [ $i -lt 300 ]; do sh -c 'sleep 0.3 & true'; i=$((i+1)); done
-sleep 2
+i=0; while ps -o stat,args | grep -q '^Z\|[s]leep 0.3' && [ $i -lt 300 ]; do sleep 0.1; i=$((i+1)); done
 say zombies "$(ps -o stat,ppid | grep -c '^Z')"
 setsid sleep 3000 &
 X

@@ -57,7 +57,8 @@ ok "a server that spools by itself is only served" env ZDB_SPOOL="$V/front/spool
 ok "nothing was noted" test "$(owed 'segment-zdbfs-data-7-7')" = 0
 "$QSFS" wait_hooks --max-wait 0 >"$T/wait.log" 2>&1 &
 w=$!
-wait_until 10 test -e "$V/front/spool/lock"
+echo $w >"$T/wait.pid"
+wait_until 10 v_waits_for_term "$T/wait.pid"
 kill $w
 wait $w
 ok "wait_hooks without zstor gives up with 75" test $? = 75

@@ -81,6 +81,9 @@ v_store_start() {
 
 v_ping() { "$QSFS" zdb ping -s "$1" >/dev/null 2>&1; }
 
+# Whether a program has blocked SIGTERM, because it takes it when it is ready: before that it would only die of it.
+v_waits_for_term() { [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$(cat "$1")/status") & 0x4000)) -ne 0 ]; }
+
 v_end() { # PIDFILE SIGNAL: ends the process, reaps it, sets v_code
 	local pid
 	v_code=

@@ -147,7 +147,7 @@ v_zdb_stop
 begin=$(date +%s)
 ZSTOR_CONFIG=$V/zstor.toml ZINIT_DEADLINE_MS=3000 "$V/wait_hooks" >"$T/wait.log" 2>&1 &
 echo $! >"$V/run/wait.pid"
-wait_until 10 test -e "$V/front/spool/lock"
+wait_until 10 v_waits_for_term "$V/run/wait.pid"
 v_end "$V/run/wait.pid"
 ok "wait_hooks gives up with 75 when its time is over" test "$v_code" = 75
 ok "and says what is left" grep -q "gave up" "$T/wait.log"

@@ -74,7 +74,7 @@ ok "status exits 0 again" wait_until 30 v_zstor status
 ok "more data, not synced by anybody" v_fill zdbfs-data 10 5000 "$T/data.list"
 ZSTOR_CONFIG=$V/zstor.toml "$V/wait_hooks" --max-wait 30s >"$T/wait.log" 2>&1 &
 echo $! >"$V/run/wait.pid"
-wait_until 10 test -d "$V/front/spool"
+wait_until 10 v_waits_for_term "$V/run/wait.pid"
 v_zdb_stop
 v_end "$V/run/wait.pid"
 ok "wait_hooks ends with 0 after zdb has stopped" test "$v_code" = 0
