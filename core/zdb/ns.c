@@ -321,13 +321,15 @@ static int flush_each(void *ctx, const char *name, unsigned char type)
 int zdb_ns_flush(struct zdb_ns *ns)
 {
 	struct flush_dir index = {ns->index_dir, 'i'}, data = {ns->data_dir, 'd'};
-	int rc = ns_writable(ns);
+	/* one that a lack of memory left unloaded in its middle may come again */
+	int rc = ns->alive && ns->load_error == -ENOMEM ? 0 : ns_writable(ns);
 
 	if (rc != 0)
 		return rc;
 	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
 	ns_unload(ns);
+	ns->load_error = 0;
 	/* Index first: data without an index are read again as a log, an index without data is damage. */
 	rc = file_list(ns->index_dir, flush_each, &index);
 	if (rc == 0)
