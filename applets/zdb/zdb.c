@@ -141,6 +141,11 @@ static const struct verb zdb_verbs[] = {
 	 .usage = "DIR",
 	 .options = zdb_dump_options,
 	 .main = zdb_verb_dump},
+	{.name = "compact",
+	 .summary = "gives back the space of closed segments that nobody can reach any more",
+	 .usage = "[DIR]",
+	 .options = zdb_compact_options,
+	 .main = zdb_verb_compact},
 	{.name = NULL},
 };
 
@@ -308,6 +313,12 @@ APPLET_REGISTER(zdb) = {
 	       "    zdb --socket /run/zdb.sock --data /srv/data --index /srv/index --fsync always\n\n"
 	       "Is it there?\n\n"
 	       "    zdb ping -s /run/zdb.sock\n\n"
+	       "Give back the space of what was deleted and overwritten, while it serves; keep versions of "
+	       "the "
+	       "last month:\n\n"
+	       "    zdb compact -s /run/zdb.sock --keep-history 30d\n\n"
+	       "The same of a server that is stopped:\n\n"
+	       "    zdb compact /srv\n\n"
 	       "## SIGNALS\n"
 	       "SIGTERM, SIGINT: clean stop. The hook close runs, everything is made durable, the hooks "
 	       "namespace-closing run and are waited "
@@ -315,5 +326,9 @@ APPLET_REGISTER(zdb) = {
 	       "SIGHUP: opens --logfile anew.\n\n"
 	       "## EXIT STATUS\n"
 	       "0 done (--version, --dump, --recover, background), 1 failed, 143 or 130 stopped by SIGTERM "
-	       "or SIGINT.\n",
+	       "or SIGINT.\n\n"
+	       "zdb compact: 0 done, 1 nothing could be done, 2 wrong usage, 3 some files or namespaces were "
+	       "refused and are named on stderr, 5 a server holds the directories, 6 password refused, 7 no "
+	       "such "
+	       "namespace.\n",
 };

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "core/base/applet.h"
+#include "core/base/file.h"
 #include "core/zdbd/zdbd.h"
 
 /* Exit codes of the program that we replace: everything that goes wrong is 1, a stop by signal 128 + its number. */
@@ -38,7 +39,14 @@ void zdb_server_options(const struct zdb_conf *conf, const char *password, struc
 int zdb_verb_ping(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv);
 int zdb_verb_check(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv);
 int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv);
+int zdb_verb_compact(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv);
 
-extern const struct opt zdb_ping_options[], zdb_check_options[], zdb_dump_options[];
+extern const struct opt zdb_ping_options[], zdb_check_options[], zdb_dump_options[], zdb_compact_options[];
+
+/* Where the files are that a verb works on: options, else below the one DIR. False after a message. */
+struct zdb_roots {
+	char data[FILE_PATH_MAX], index[FILE_PATH_MAX];
+};
+bool zdb_find_roots(struct zdb_roots *r, const char *data, const char *index, const struct opt_args *args);
 
 #endif

@@ -92,12 +92,7 @@ const struct opt zdb_check_options[] = {
 	OPT_END,
 };
 
-struct roots {
-	char data[FILE_PATH_MAX], index[FILE_PATH_MAX];
-};
-
-/* Where the files are: options, else below DIR. False after a message. */
-static bool find_roots(struct roots *r, const char *data, const char *index, const struct opt_args *args)
+bool zdb_find_roots(struct zdb_roots *r, const char *data, const char *index, const struct opt_args *args)
 {
 	const char *dir = args->argc > 0 ? args->argv[0] : NULL;
 	int err = 0;
@@ -154,13 +149,13 @@ int zdb_verb_check(const struct applet *self, const struct verb *verb, void *ctx
 	struct findings f = {0};
 	struct zdb_options zo = {.mode = ZDB_MIXED};
 	struct opt_args args;
-	struct roots roots;
+	struct zdb_roots roots;
 	int code, rc;
 
 	(void)ctx;
 	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
 		return code;
-	if (!find_roots(&roots, conf.data, conf.index, &args))
+	if (!zdb_find_roots(&roots, conf.data, conf.index, &args))
 		return EXIT_USAGE;
 	zo.data_root = roots.data;
 	zo.index_root = roots.index;
@@ -207,14 +202,14 @@ int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx,
 	struct zdb_options zo = {.mode = ZDB_MIXED, .read_only = true};
 	char why[400] = "";
 	struct opt_args args;
-	struct roots roots;
+	struct zdb_roots roots;
 	struct zdb *eng;
 	int code, err;
 
 	(void)ctx;
 	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
 		return code;
-	if (!find_roots(&roots, conf.data, conf.index, &args))
+	if (!zdb_find_roots(&roots, conf.data, conf.index, &args))
 		return EXIT_USAGE;
 	zo.data_root = roots.data;
 	zo.index_root = roots.index;

@@ -689,6 +689,11 @@ enum verdict cmd_data_raw(struct call *call)
 		reply_error(c, "Unexpected Internal Error");
 		return DONE;
 	}
+	if (compaction_runs(call->d, c->ns)) {
+		reply_error(c, "Namespace is being compacted");
+		return DONE;
+	}
+	c->follows = true;
 	op->waiter.wake = wake;
 	err = op->err ? op->err : zdb_raw(c->ns, (uint32_t)file, (uint32_t)offset, &raw, &op->waiter);
 	switch (err) {

@@ -163,11 +163,17 @@ static void quiet(struct sync_waiter *w, int err)
 }
 
 /*
- * The engine does not remove, reload or empty a namespace while a sync of it runs. True: none runs. False: the command is blocked
- * and comes again.
+ * The engine does not remove, reload or empty a namespace while a sync or compaction of it runs. True: none runs. False: the command
+ * is blocked and comes again.
  */
 static bool quiesce(struct client *c, struct zns *z)
 {
+	if (compaction_runs(c->d, z->ns)) {
+		compaction_stop(c->d);
+		c->awaits_compaction = true;
+		c->block = BLOCK_JOB;
+		return false;
+	}
 	if (!z->sync)
 		return true;
 	c->block = BLOCK_SYNC;
@@ -427,6 +433,7 @@ static void info_path(struct buf *b, const char *label, const char *path)
 static void info_admin(struct buf *b, const struct zdb_ns_info *i, struct zdb_ns *ns)
 {
 	char path[4096];
+	uint32_t at, end;
 
 	zdb_ns_data_path(ns, i->data_current_id, path, sizeof(path));
 	info_path(b, "data_path", path);
@@ -436,6 +443,8 @@ static void info_admin(struct buf *b, const struct zdb_ns_info *i, struct zdb_ns
 	buf_append_fmt(b, "index_active: %s\n", path);
 	buf_append_fmt(b, "data_current_id: %u\ndata_current_offset: %u\n", i->data_current_id,
 		       i->data_current_offset);
+	if (zdb_compact_progress(ns, &at, &end))
+		buf_append_fmt(b, "compacting: %u of %u\n", at, end);
 }
 
 /* Fields, order and units are upstream's. */

@@ -480,6 +480,8 @@ static void free_namespaces(struct zdbd *d)
 static void settle(struct zdbd *d)
 {
 	client_shut_down_all(d);
+	compaction_stop(d);
+	compaction_end(d);
 	worker_pool_free(d->sync_pool, true);
 	d->sync_pool = NULL;
 	worker_pool_free(d->read_pool, true);

@@ -125,9 +125,11 @@ struct client {
 	struct loop_io io;
 	struct zdb_ns *ns; /* referenced; may be dead */
 	bool admin, writable, is_unix, master, mirror;
-	bool closing;  /* no more requests; closed when its replies have left */
-	bool dead;     /* closed; freed at the end of the turn */
-	bool wrote;    /* a reply of this turn speaks of a write */
+	bool follows;           /* it has asked for DATA RAW */
+	bool awaits_compaction; /* blocked until the one that runs is over */
+	bool closing;           /* no more requests; closed when its replies have left */
+	bool dead;              /* closed; freed at the end of the turn */
+	bool wrote;             /* a reply of this turn speaks of a write */
 	bool unsynced; /* fsync always: replies from held_from on speak of writes that are not durable */
 	bool holding;  /* ... and wait for `hold` */
 	bool socket_full;
@@ -264,6 +266,14 @@ enum verdict cmd_ping(struct call *call), cmd_time(struct call *call), cmd_auth(
 enum verdict cmd_sync(struct call *call), cmd_evict(struct call *call), cmd_cut(struct call *call),
 	cmd_spool(struct call *call);
 
+/* cmd_compact.c */
+enum verdict cmd_compact(struct call *call);
+bool compaction_runs(const struct zdbd *d, const struct zdb_ns *ns);
+/* It ends soon, at a safe point. */
+void compaction_stop(struct zdbd *d);
+/* It ends now: nobody else uses the engine. */
+void compaction_end(struct zdbd *d);
+
 /*
  * events.c: puts segment `closed` and its bundle, derived from the log, into the spool as its rotation did: for a spool that was
  * lost. -ENOENT not closed, -EINPROGRESS the segment is not here, -EOPNOTSUPP nothing of this namespace is ever spooled.
@@ -380,6 +390,8 @@ struct zdbd {
 	struct loop_timer wait_timer;
 	struct loop_timer engine_timer; /* zdb_tick */
 	struct worker_pool *sync_pool, *read_pool;
+	struct worker_pool *compact_pool; /* NULL until the first one */
+	struct compaction *compaction;    /* running, or NULL */
 
 	struct list hooks;  /* running and finished */
 	struct list queued; /* hooks that wait for a place */

@@ -176,7 +176,7 @@ def namespaces(server):
             'index_path|index_active|data_current_id|data_current_offset').split('|')
     equal(fields[:len(want)], want, 'NSINFO has its fields in their order')
     text = c('INFO').decode()
-    ok('\nextensions: sync range batch evict cut\n' in text and '\nserver_name: 0-db (zdb)\n' in text, 'INFO announces the extensions', text)
+    ok('\nextensions: sync range batch evict cut compact\n' in text and '\nserver_name: 0-db (zdb)\n' in text, 'INFO announces the extensions', text)
     seconds, micros = c('TIME')
     ok(abs(int(seconds) - time.time()) < 600 and 0 <= int(micros) < 1000000, 'TIME is the time')
 
