@@ -40,6 +40,7 @@ void counter_register(struct counter *c);
 /* Takes it off the list (for counters that live in something that is released). */
 void counter_unregister(struct counter *c);
 
+/* Any thread, lock-free; the value alone is exact, several counters are not read at one instant. */
 void counter_add(struct counter *c, int64_t n);
 void counter_set(struct counter *c, int64_t value);
 /* Keeps the larger of the present value and `value`. */

@@ -73,6 +73,7 @@ struct hmap_iter {
 	size_t bucket;
 	struct hmap_node *next;
 };
+/* The next item, NULL at the end. */
 struct hmap_node *hmap_each(const struct hmap *map, struct hmap_iter *it);
 
 #endif

@@ -82,6 +82,7 @@ struct log_limit {
 	_Atomic uint32_t passed;
 	_Atomic uint32_t held_back;
 };
+/* Any thread. */
 bool log_limit_pass(struct log_limit *limit, uint32_t interval_ms, uint32_t burst, uint32_t *suppressed);
 
 /* A line of which at most one in `interval_ms` is shown from this place in the code; says how many were held back. */

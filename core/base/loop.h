@@ -121,6 +121,7 @@ int loop_io_set(struct loop_io *io, uint32_t events);
 /* Harmless when it is not registered. */
 void loop_io_del(struct loop_io *io);
 
+/* Prepares a struct, not armed; allowed again only while it is not. */
 void loop_timer_init(struct loop_timer *timer, void (*fn)(struct loop_timer *), void *ctx);
 /* Arms, or arms anew, for `delay_ms` from now, or for a moment of clock_mono_ms(). */
 void loop_timer_start(struct loop *loop, struct loop_timer *timer, uint64_t delay_ms);
@@ -129,6 +130,7 @@ void loop_timer_start_at(struct loop *loop, struct loop_timer *timer, uint64_t d
 void loop_timer_stop(struct loop_timer *timer);
 bool loop_timer_is_armed(const struct loop_timer *timer);
 
+/* Prepares a struct, not queued; allowed again only while it is not. */
 void loop_post_init(struct loop_post *post, void (*fn)(struct loop_post *), void *ctx);
 /*
  * From any thread: calls post->fn in the loop's thread. While it is queued a further post of the same struct does

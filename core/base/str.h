@@ -19,6 +19,7 @@ int str_fmt(char *dst, size_t size, const char *format, ...) __attribute__((form
 
 bool str_eq(const char *a, const char *b);        /* NULL equals only NULL */
 bool str_eq_nocase(const char *a, const char *b); /* ASCII; NULL equals only NULL */
+/* Bytes compared; neither may be NULL. */
 bool str_starts(const char *text, const char *prefix);
 bool str_ends(const char *text, const char *suffix);
 

@@ -42,6 +42,7 @@ struct worker_pool *worker_pool_new(struct loop *loop, const char *name, unsigne
  */
 void worker_pool_free(struct worker_pool *pool, bool drain);
 
+/* Prepares a job (done may be NULL). It must live until `done`, or, without one, as long as `run` wants it. */
 void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *),
 		     void (*done)(struct worker_job *), void *ctx);
 

@@ -53,6 +53,7 @@ int keyring_rotate(const struct keyring *k, struct keyring **out);
 /* Copy of `k` without epoch `epoch`. -ENOENT, -EINVAL when it is the newest. */
 int keyring_drop(const struct keyring *k, unsigned epoch, struct keyring **out);
 
+/* Wipes and frees. NULL is allowed. */
 void keyring_free(struct keyring *k);
 
 /* Whether the file (or the caller) said the volume id; its 16 bytes (valid while k lives, zeros if not

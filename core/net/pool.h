@@ -50,6 +50,7 @@ struct net_error {
 	char text[256]; /* "10.0.0.3:9900/data: timed out after 30000 ms" */
 };
 
+/* A pool without backends; `opt` is copied, NULL = all defaults. *out is the caller's (pool_free). 0 or -ENOMEM. */
 int pool_new(struct pool **out, const struct pool_options *opt);
 /* Closes everything. No call may be under way. NULL is allowed. */
 void pool_free(struct pool *pool);
@@ -79,6 +80,7 @@ struct backend_state {
 	uint64_t ops, errors; /* since the start */
 	uint64_t latency_us;  /* moving average of successful calls; 0 = none yet */
 };
+/* A copy of the state, as of one instant. */
 void backend_state(struct backend *b, struct backend_state *out);
 /* A copy of the address without the password. */
 void backend_addr(struct backend *b, struct backend_addr *out);
@@ -94,6 +96,7 @@ struct backend_value {
 	size_t len;
 	void *owner;
 };
+/* Leaves it empty; an empty one is fine. */
 void backend_value_release(struct backend_value *v);
 
 /*

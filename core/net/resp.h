@@ -65,6 +65,7 @@ struct resp_request {
 	struct resp_span few[RESP_ARGS_INLINE];
 };
 
+/* A parser before its first request, with the bounds of a server; allocates nothing. */
 void resp_request_init(struct resp_request *p);
 /* Frees what it holds; the parser is as after resp_request_init(), with its bounds kept. */
 void resp_request_release(struct resp_request *p);
@@ -114,6 +115,7 @@ struct resp_reply {
 	struct resp_value few[RESP_ARGS_INLINE];
 };
 
+/* As for requests: before the first reply; frees what it holds, bounds kept; ready for the next reply. */
 void resp_reply_init(struct resp_reply *p);
 void resp_reply_release(struct resp_reply *p);
 void resp_reply_reset(struct resp_reply *p);
@@ -128,12 +130,16 @@ const struct resp_value *resp_value_skip(const struct resp_value *v, const struc
 /* All append to `b` and return 0, -ENOMEM, or -E_LIMIT at the buffer's bound; on error nothing of the item is left in
  * the buffer. Text of status and error replies must hold no CR or LF. */
 
+/* "+text", "-text", ":n" */
 int resp_put_status(struct buf *b, const char *text);
 int resp_put_error(struct buf *b, const char *text);
 int resp_put_integer(struct buf *b, int64_t n);
+/* "$len" and any bytes; the text form measures itself. */
 int resp_put_bulk(struct buf *b, const void *data, size_t len);
 int resp_put_bulk_text(struct buf *b, const char *text);
+/* "$-1" */
 int resp_put_nil(struct buf *b);
+/* "*count"; the members are appended after it. */
 int resp_put_array(struct buf *b, size_t count);
 /* A request: array of bulk strings. */
 int resp_put_request(struct buf *b, size_t argc, const void *const *argv, const size_t *lens);

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The digest of `len` bytes. */
 void sha1(uint8_t out[20], const void *data, size_t len);
 
 /*

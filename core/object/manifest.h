@@ -53,6 +53,7 @@ struct manifest {
 	struct manifest_ns *ns; /* Owned */
 };
 
+/* Empty, nothing allocated; release leaves it so again; copy (-ENOMEM: *to is empty) replaces what *to held. */
 void manifest_init(struct manifest *m);
 void manifest_release(struct manifest *m);
 int manifest_copy(struct manifest *to, const struct manifest *from);

@@ -38,7 +38,9 @@ struct obj_file_range {
 	uint64_t start;
 	bool data_header; /* bytes 16...23 of the file read as 0 (0-db's `opened` field of d<N>, section 7) */
 };
+/* Has `size` bytes. */
 struct obj_source obj_source_file(struct obj_file_range *range, uint64_t size);
+/* `data` must outlive the source. */
 struct obj_source obj_source_memory(const void *data, size_t size);
 
 /* Where plaintext goes: in order, without gaps. 0 or a negative errno. Calling thread only. */

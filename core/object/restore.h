@@ -21,6 +21,7 @@ struct restore_options {
 	uint64_t known;
 	bool accept_older;
 };
+/* *code: the error behind OBJ_UNKNOWN, else 0. */
 enum obj_answer restore_find_manifest(struct meta *meta, struct obj_work *w, const struct obj_stores *stores,
 				      const struct restore_options *options, struct manifest *m, int *code,
 				      char *why);

@@ -156,6 +156,7 @@ struct spool_stat {
 	unsigned hooks;   /* 1 when at least one hook is in flight */
 	char last_error[SPOOL_ERROR_MAX + 1]; /* of the oldest that has one */
 };
+/* Counts what lies in the directory now; never waits. 0 or a negative errno. */
 int spool_stat(struct spool *sp, struct spool_stat *out);
 
 /* Keeps the 16 MiB reserve; -ENOSPC leaves what there is. Called by the owner now and then. */
