@@ -442,8 +442,18 @@ void fs_batch_release(struct fs *fs, struct fs_batch *b);
 int fs_commit_wait(struct fs *fs); /* everything accepted before is durable */
 void *fs_commit_thread(void *fs);
 int fs_commit_once(struct fs *fs);
+/* fs_commit_meta.c: the meta phase of a batch, repeated while the server restarts under it. */
+int fs_commit_meta(struct fs *fs, struct fs_batch *b);
+/* fs_frees.c */
 int fs_frees_merge(struct fs_frees *to, struct fs_frees *from);
 void fs_frees_release(struct fs_frees *f);
+bool fs_frees_is_empty(const struct fs_frees *f);
+/* Deletes what is ready: blocks; lists and inodes. What is not there is gone already. */
+int fs_frees_delete_data(struct fs *fs);
+int fs_frees_delete_meta(struct fs *fs);
+/* fs_journal.c: J of a batch, and what keeps its loose blocks from leaking, into the batch */
+int fs_journal_write(struct fs *fs, struct fs_batch *b);
+int fs_holder_write(struct fs *fs, struct fs_batch *b);
 int fs_header_store(struct fs *fs, uint16_t flags);
 /* Before the first change of a mount: J is there and says nothing, the header says that it may be live. */
 int fs_mark_open(struct fs *fs);

@@ -1,7 +1,5 @@
 /*
- * point: the thread that keeps the volume: decides whether it is ours, restores when asked, makes recovery points.
- *
- * One recovery point (native format, section 7): cut; wait until every closed segment below the cut, and its bundle, is
+ * point: one recovery point (native format, section 7): cut; wait until every closed segment below the cut, and its bundle, is
  * stored (the upload threads do that); store the tails; read the identities; publish the manifest; then, and only then,
  * forget what it makes superfluous. Whatever fails, the point before stays whole, and what is owed stays in the spool.
  */
@@ -10,46 +8,15 @@
 #include <string.h>
 
 #include "applets/zstor/owed.h"
+#include "applets/zstor/point_int.h"
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/base/sys.h"
 #include "core/object/restore.h"
 
-#define SETTLE_FIRST_MS  500u
-#define SETTLE_MAX_MS    5000u
-#define REQUEST_RETRY_MS 1500u   /* of a request that failed */
-#define RETRY_MS         5000u   /* after a point that failed */
-#define STALL_ERROR_MS   10000u  /* no progress, and something that the point needs has failed */
-#define STALL_MS         600000u /* no progress although nothing has failed */
-#define POINT_STACK      (512u << 10)
-
-/* One try. */
-struct point {
-	struct zstor *z;
-	struct obj_work *w;
-	struct front_cuts cuts;
-	struct manifest m;       /* being made */
-	struct obj_id_list old;  /* objects that it no longer names */
-	struct obj_id_list made; /* objects stored for it: nothing names them if it is not published */
-	uint64_t seq_at_cut;     /* descriptors put up to this one are in the cut */
-	uint64_t *bundle_seqs;   /* intentions of the bundles that it names */
-	size_t bundle_seqs_count;
-	uint64_t generation;
-	char why[ZS_WHY];
-};
-
-static pthread_t thread;
-static bool has_thread;
-
-uint64_t point_request(struct zstor *z)
-{
-	uint64_t number = ++z->point.wanted;
-
-	pthread_cond_broadcast(&z->changed);
-	return number;
-}
+#define STALL_ERROR_MS 10000u  /* no progress, and something that the point needs has failed */
+#define STALL_MS       600000u /* no progress although nothing has failed */
 
 /* ------------------------------------------------------------------------------------------------ the cut --- */
 
@@ -203,166 +170,6 @@ static int wait_for_uploads(struct point *p)
 	return rc;
 }
 
-/* ------------------------------------------------------------------------------------------------ manifest --- */
-
-static int give_up_tails(struct point *p, struct manifest_ns *ns)
-{
-	int rc = 0;
-
-	for (unsigned i = 0; rc == 0 && i < ns->tails_count; i++) {
-		struct obj_id id;
-
-		rc = obj_id_set(&id, ns->tails[i].generation, OBJ_TAIL,
-				obj_number_tail(ns->closed, ns->tails[i].end), ns->name, ns->name_len);
-		if (rc == 0)
-			rc = id_list_add(&p->old, &id);
-	}
-	if (rc == 0)
-		manifest_ns_clear_tails(ns);
-	return rc;
-}
-
-/* Bundles of the segments that closed since; the segments themselves are named by the bundles' rows. */
-static int add_closed(struct point *p, struct manifest_ns *ns, uint32_t segment)
-{
-	int rc = 0;
-
-	if (ns->closed < segment)
-		rc = give_up_tails(p, ns);
-	while (rc == 0 && ns->closed < segment) {
-		struct manifest_bundle b = {0};
-		struct zs_ns *local;
-		uint64_t seq = 0, *grown;
-
-		pthread_mutex_lock(&p->z->lock);
-		local = ns_find(p->z, ns->name);
-		for (size_t i = 0; local && i < local->bundles_count; i++) {
-			if (local->bundles[i].bundle.first == ns->closed) {
-				b = local->bundles[i].bundle;
-				seq = local->bundles[i].seq;
-			}
-		}
-		pthread_mutex_unlock(&p->z->lock);
-		if (!seq)
-			return -EAGAIN;
-		rc = manifest_ns_bundle(ns, &b, NULL, NULL);
-		if (rc < 0)
-			break;
-		manifest_ns_close(ns);
-		grown = mem_realloc_array(p->bundle_seqs, p->bundle_seqs_count + 1, sizeof(*grown));
-		if (!grown)
-			return -ENOMEM;
-		p->bundle_seqs = grown;
-		grown[p->bundle_seqs_count++] = seq;
-	}
-	return rc;
-}
-
-static int store_tail(struct point *p, struct manifest_ns *ns, uint32_t start, uint32_t end)
-{
-	struct manifest_tail tail = {.generation = p->generation, .start = start, .end = end};
-	struct obj_file_range range = {.start = start, .data_header = true};
-	struct obj_source source;
-	char path[FILE_PATH_MAX];
-	struct obj_id id;
-	int rc = segment_path(p->z, path, sizeof(path), ns->name, ns->closed);
-
-	if (rc < 0)
-		return rc;
-	range.fd = sys->open(path, O_RDONLY, 0);
-	if (range.fd < 0) {
-		rc = -errno;
-		snprintf(p->why, ZS_WHY, "cannot read %s: %s", path, err_str(rc));
-		return rc;
-	}
-	source = obj_source_file(&range, end - start);
-	rc = obj_id_set(&id, tail.generation, OBJ_TAIL, obj_number_tail(ns->closed, end), ns->name,
-			ns->name_len);
-	if (rc == 0)
-		rc = object_put(p->z, p->w, &id, &source, tail.content, p->why);
-	sys->close(range.fd);
-	if (rc == 0)
-		rc = id_list_add(&p->made, &id);
-	return rc == 0 ? manifest_ns_tail(ns, &tail) : rc;
-}
-
-static int add_tail(struct point *p, struct manifest_ns *ns, const struct front_cut *c)
-{
-	uint32_t start = manifest_ns_tail_end(ns);
-	int rc;
-
-	if (c->offset <= DATA_HEAD_BYTES && ns->tails_count == 0)
-		return 0; /* nothing but a header, which a restore can write by itself */
-	if (c->offset == start && ns->tails_count)
-		return 0;
-	if (c->offset < start || ns->tails_count == MANIFEST_TAILS_MAX) {
-		rc = give_up_tails(p, ns);
-		if (rc < 0)
-			return rc;
-		start = 0;
-	}
-	return store_tail(p, ns, start, c->offset);
-}
-
-static int add_namespace(struct point *p, const struct front_cut *c)
-{
-	size_t len = strlen(c->name);
-	struct manifest_ns *ns = manifest_find(&p->m, c->name, len);
-	int rc;
-
-	if (ns && c->segment < ns->closed) { /* flushed or made anew: numbers begin again */
-		rc = give_up_tails(p, ns);
-		if (rc < 0)
-			return rc;
-		manifest_remove(&p->m, c->name, len);
-		ns = NULL;
-	}
-	if (!ns)
-		ns = manifest_add(&p->m, c->name, len, c->mode);
-	if (!ns)
-		return -ENOMEM;
-	ns->mode = c->mode;
-	rc = manifest_ns_descriptor(ns, c->descriptor, c->descriptor_len);
-	if (rc == 0)
-		rc = add_closed(p, ns, c->segment);
-	return rc == 0 ? add_tail(p, ns, c) : rc;
-}
-
-static bool is_in_cut(const struct point *p, const char *name)
-{
-	for (size_t i = 0; i < p->cuts.count; i++)
-		if (strcmp(p->cuts.list[i].name, name) == 0)
-			return true;
-	return false;
-}
-
-static int make_manifest(struct point *p)
-{
-	char why[ZS_WHY] = "";
-	int rc = 0;
-
-	for (unsigned i = 0; i < p->m.count;) {
-		struct manifest_ns *ns = &p->m.ns[i];
-
-		if (is_in_cut(p, ns->name)) {
-			i++;
-			continue;
-		}
-		rc = give_up_tails(p, ns);
-		if (rc < 0)
-			return rc;
-		manifest_remove(&p->m, ns->name, ns->name_len);
-	}
-	for (size_t i = 0; rc == 0 && i < p->cuts.count; i++)
-		rc = add_namespace(p, &p->cuts.list[i]);
-	if (rc == 0 && merge_due_bundles(p->z, p->w, &p->m, &p->old, &p->made, why) < 0)
-		log_warn("bundles are not merged now: %s", why); /* the point is whole without it */
-	p->m.generation = p->generation;
-	p->m.sequence = p->z->vol.local.sequence + 1;
-	p->m.time = clock_wall_s();
-	return rc;
-}
-
 /* ------------------------------------------------------------------------------------------------ publishing --- */
 
 static void remove_intents(struct point *p)
@@ -499,7 +306,7 @@ static int store_point(struct point *p)
 
 	p->w = zs_work_get(p->z);
 	if (p->w)
-		rc = make_manifest(p);
+		rc = point_make_manifest(p);
 	if (rc == 0)
 		rc = vol_check_fence(p->z, p->w, p->why);
 	if (rc == 0)
@@ -563,7 +370,7 @@ static int try_point(struct point *p)
 	return rc;
 }
 
-static void make_point(struct zstor *z, struct obj_work *w)
+void point_make(struct zstor *z, struct obj_work *w)
 {
 	struct point p = {.z = z, .w = w};
 	uint64_t answers;
@@ -601,119 +408,4 @@ static void make_point(struct zstor *z, struct obj_work *w)
 	mem_free(p.old.ids);
 	mem_free(p.made.ids);
 	mem_free(p.bundle_seqs);
-}
-
-/* ---------------------------------------------------------------------------------------------------- thread --- */
-
-/* With `lock` held; it is let go meanwhile. */
-static void do_settle(struct zstor *z)
-{
-	struct obj_work *w;
-
-	pthread_mutex_unlock(&z->lock);
-	w = zs_work_get_small(z);
-	if (w)
-		vol_settle(z, w);
-	zs_work_put(z, w);
-	pthread_mutex_lock(&z->lock);
-}
-
-static void do_point(struct zstor *z)
-{
-	struct obj_work *w;
-
-	pthread_mutex_unlock(&z->lock);
-	w = zs_work_get_small(z);
-	if (w)
-		make_point(z, w);
-	zs_work_put(z, w);
-	pthread_mutex_lock(&z->lock);
-}
-
-static void do_restore(struct zstor *z)
-{
-	char why[ZS_WHY] = "";
-	uint64_t answers = z->restore.wanted;
-	int code;
-
-	z->restore.busy = true;
-	pthread_mutex_unlock(&z->lock);
-	code = restore_run(z, why);
-	pthread_mutex_lock(&z->lock);
-	z->restore.busy = false;
-	z->restore.done = answers;
-	z->restore.code = code;
-	memcpy(z->restore.why, why, sizeof(why));
-	pthread_cond_broadcast(&z->changed);
-}
-
-static bool is_undecided(enum vol_state s)
-{
-	return s == VOL_UNKNOWN || s == VOL_NEW || s == VOL_REFUSED;
-}
-
-static void *keep(void *arg)
-{
-	struct zstor *z = arg;
-	uint64_t settle_ms = 0, settle_wait = SETTLE_FIRST_MS, point_ms = clock_mono_ms() + z->conf.rpo_ms;
-	bool has_scanned = false;
-
-	pthread_mutex_lock(&z->lock);
-	while (!z->stopping) {
-		uint64_t now = clock_mono_ms();
-
-		if (is_undecided(z->vol.state) && now >= settle_ms) {
-			do_settle(z);
-			settle_ms = clock_mono_ms() + settle_wait;
-			settle_wait = settle_wait * 2 < SETTLE_MAX_MS ? settle_wait * 2 : SETTLE_MAX_MS;
-			continue;
-		}
-		if (z->restore.wanted != z->restore.done && z->vol.state != VOL_UNKNOWN) {
-			do_restore(z);
-			continue;
-		}
-		if (z->vol.state == VOL_READY && !has_scanned) {
-			has_scanned = true;
-			settle_wait = SETTLE_FIRST_MS;
-			pthread_mutex_unlock(&z->lock);
-			scan_run(z);
-			pthread_mutex_lock(&z->lock);
-			continue;
-		}
-		if (z->vol.state == VOL_READY && (z->point.wanted != z->point.tried || now >= point_ms)) {
-			do_point(z);
-			point_ms =
-				clock_mono_ms() +
-				(z->point.error[0] && z->conf.rpo_ms > RETRY_MS ? RETRY_MS : z->conf.rpo_ms);
-			continue;
-		}
-		/* A request that failed is tried again soon, and at once when something changed that may help. */
-		if (z->point.wanted != z->point.done && z->point.tried == z->point.wanted &&
-		    z->vol.state == VOL_READY && point_ms > now + REQUEST_RETRY_MS)
-			point_ms = now + REQUEST_RETRY_MS;
-		zs_wait(z, 500);
-	}
-	pthread_mutex_unlock(&z->lock);
-	return NULL;
-}
-
-int point_start(struct zstor *z)
-{
-	pthread_attr_t attr;
-	int rc;
-
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, POINT_STACK);
-	rc = pthread_create(&thread, &attr, keep, z);
-	pthread_attr_destroy(&attr);
-	has_thread = rc == 0;
-	return -rc;
-}
-
-void point_stop(struct zstor *z)
-{
-	zs_changed(z);
-	if (has_thread)
-		pthread_join(thread, NULL);
-	has_thread = false;
 }

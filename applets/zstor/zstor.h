@@ -288,7 +288,7 @@ void uploads_stop(struct zstor *z);
 int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
 		   char *why);
 
-/* point.c */
+/* keep.c: the thread that keeps the volume */
 int point_start(struct zstor *z);
 void point_stop(struct zstor *z);
 /* Asks for a recovery point; returns the number to wait for. With `lock` held. */
