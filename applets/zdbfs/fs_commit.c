@@ -16,7 +16,6 @@
  * a record that is not there, and link counts are too high at worst. Until its meta phase has ended well a batch is
  * repeated, never dropped: half of it may be stored.
  */
-
 #include <time.h>
 
 #include "applets/zdbfs/fs_int.h"

@@ -3,7 +3,7 @@
  * the event that follows from it at once (nothing to wait for, nothing to drain), so that there is one loop and no
  * recursion.
  */
-#include "applets/zinit/service.h"
+#include "applets/zinit/service_int.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -45,78 +45,6 @@ static void __attribute__((format(printf, 2, 3))) set_reason(struct service *s, 
 	va_end(ap);
 }
 
-/* ---- what others ask ---- */
-
-bool service_is_live(const struct service *s)
-{
-	return s->state != SM_IDLE && s->state != SM_BLOCKED && s->state != SM_BACKOFF;
-}
-
-bool service_is_satisfying(const struct service *s)
-{
-	if (s->state == SM_RUNNING)
-		return !s->unit->is_oneshot;
-	if (s->shown != SHOWN_SUCCESS || s->state != SM_IDLE)
-		return false;
-	/* A daemon that ended well by itself and is not to be restarted has done its work; one that was stopped has not. */
-	return s->unit->is_oneshot || s->is_wanted;
-}
-
-bool service_has_deps(const struct service *s, const struct dep **missing)
-{
-	for (uint32_t i = 0; i < s->dep_count; i++) {
-		const struct dep *dep = &s->deps[i];
-
-		if (dep->service && service_is_satisfying(dep->service))
-			continue;
-		if (missing)
-			*missing = dep;
-		return false;
-	}
-	return true;
-}
-
-void service_show(struct service *s, enum shown shown)
-{
-	if (s->shown == shown)
-		return;
-	s->shown = shown;
-	s->changed_ms = clock_mono_ms();
-	sup_touch(s->sup);
-}
-
-char *service_state_text(const struct service *s, char *dst, size_t size)
-{
-	static const char *const plain[] = {
-		[SHOWN_UNKNOWN] = "Unknown", [SHOWN_BLOCKED] = "Blocked",
-		[SHOWN_SPAWNED] = "Spawned", [SHOWN_RUNNING] = "Running",
-		[SHOWN_SUCCESS] = "Success", [SHOWN_TEST_FAILURE] = "TestFailure",
-		[SHOWN_FAILURE] = "Failure",
-	};
-	char buf[16];
-
-	if (s->shown != SHOWN_ERROR)
-		str_copy(dst, size, plain[s->shown]);
-	else if (WIFSIGNALED(s->last_status))
-		snprintf(dst, size, "Error(Signaled(Pid(%d), %s, %s))", s->last_pid,
-			 unit_signal_name(WTERMSIG(s->last_status), buf),
-			 WCOREDUMP(s->last_status) ? "true" : "false");
-	else
-		snprintf(dst, size, "Error(Exited(Pid(%d), %d))", s->last_pid, WEXITSTATUS(s->last_status));
-	return dst;
-}
-
-char *service_status_text(char *dst, size_t size, int status)
-{
-	char buf[16];
-
-	if (WIFSIGNALED(status))
-		snprintf(dst, size, "signal %s", unit_signal_name(WTERMSIG(status), buf));
-	else
-		snprintf(dst, size, "exit status %d", WEXITSTATUS(status));
-	return dst;
-}
-
 /* ---- signals ---- */
 
 static bool is_group_empty(const struct service *s)
@@ -141,7 +69,7 @@ static int send_signal(const struct service *s, int signo)
 
 /* ---- actions ---- */
 
-static void close_report(struct service *s)
+void service_close_report(struct service *s)
 {
 	if (s->report.fd < 0)
 		return;
@@ -202,7 +130,7 @@ static void on_report(struct loop_io *io, uint32_t events)
 	(void)events;
 	if (rc == 0)
 		return;
-	close_report(s);
+	service_close_report(s);
 	if (rc > 0) {
 		service_event(s, SM_EV_EXEC_OK);
 		return;
@@ -481,7 +409,7 @@ void service_event(struct service *s, enum sm_event event)
 	}
 }
 
-static void on_timer(struct loop_timer *timer)
+void service_on_timer(struct loop_timer *timer)
 {
 	service_event(timer->ctx, SM_EV_TIMEOUT);
 }
@@ -620,138 +548,4 @@ int service_restart(struct service *s)
 int service_kill(struct service *s, int signo)
 {
 	return s->pid == 0 ? -ESRCH : send_signal(s, signo);
-}
-
-/* ---- life of the struct ---- */
-
-static int make_deps(struct service *s)
-{
-	const struct unit *unit = s->unit;
-	const char *name = unit_str(unit, unit->after);
-	uint32_t count = unit->after.count + unit->requires.count, at = 0;
-
-	s->deps = mem_calloc(count ? count : 1, sizeof(*s->deps));
-	if (!s->deps)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < unit->after.count; i++, name = unit_str_next(name))
-		s->deps[at++] = (struct dep){.name = name};
-	name = unit_str(unit, unit->requires);
-	for (uint32_t i = 0; i < unit->requires.count; i++, name = unit_str_next(name))
-		s->deps[at++] = (struct dep){.name = name, .is_hard = true};
-	s->dep_count = at;
-	return 0;
-}
-
-/* What is made for a unit, in order; what was made before an error is taken back by undo_unit(). */
-static int make_unit_parts(struct service *s)
-{
-	int rc = capture_init(s);
-
-	if (rc == 0)
-		rc = make_deps(s);
-	if (rc == 0)
-		rc = logger_new(s);
-	if (rc == 0)
-		rc = fdstore_new(s);
-	if (rc == 0)
-		rc = notify_new(s);
-	return rc;
-}
-
-static void undo_unit_parts(struct service *s)
-{
-	notify_free(s);
-	fdstore_free(s);
-	logger_free(s);
-	cgroup_release(s);
-	capture_release(s);
-	mem_free(s->deps);
-	s->deps = NULL;
-	s->dep_count = 0;
-}
-
-int service_replace_unit(struct service *s, struct unit *unit)
-{
-	struct unit *old = s->unit;
-	struct ring ring = s->ring;
-	int rc;
-
-	/* The lines that were written so far stay. */
-	memset(&s->ring, 0, sizeof(s->ring));
-	undo_unit_parts(s);
-	s->unit = unit;
-	s->name = unit_str(unit, unit->name);
-	rc = make_unit_parts(s);
-	if (rc) {
-		/* Back to what worked; if even that cannot be made, it runs without log and dependencies. */
-		undo_unit_parts(s);
-		s->unit = old;
-		s->name = unit_str(old, old->name);
-		(void)make_unit_parts(s);
-		old = unit;
-	}
-	if (s->ring.base && ring.base) {
-		ring_release(&s->ring);
-		s->ring = ring;
-	} else {
-		ring_release(&ring);
-	}
-	mem_free(old);
-	return rc;
-}
-
-static void insert_sorted(struct sup *sup, struct service *s)
-{
-	struct list *at = sup->services.next;
-
-	while (at != &sup->services && strcmp(container_of(at, struct service, link)->name, s->name) < 0)
-		at = at->next;
-	list_add_before(at, &s->link);
-	sup->service_count++;
-}
-
-int service_new(struct sup *sup, const struct unit *unit, struct service **service)
-{
-	struct service *s = mem_calloc(1, sizeof(*s));
-	int rc;
-
-	if (!s)
-		return -ENOMEM;
-	s->sup = sup;
-	s->unit = mem_dup(unit, unit->size);
-	if (!s->unit) {
-		mem_free(s);
-		return -ENOMEM;
-	}
-	s->name = unit_str(s->unit, s->unit->name);
-	s->report.fd = s->notify.fd = s->notify_write_fd = -1;
-	loop_timer_init(&s->timer, on_timer, s);
-	job_init(&s->probe, s);
-	job_init(&s->drain, s);
-	list_init(&s->link);
-	s->changed_ms = clock_mono_ms();
-	rc = make_unit_parts(s);
-	if (rc) {
-		service_free(s);
-		return rc;
-	}
-	insert_sorted(sup, s);
-	*service = s;
-	return 0;
-}
-
-void service_free(struct service *s)
-{
-	if (list_is_linked(&s->link)) {
-		list_del(&s->link);
-		s->sup->service_count--;
-	}
-	loop_timer_stop(&s->timer);
-	close_report(s);
-	job_stop(&s->probe);
-	job_stop(&s->drain);
-	undo_unit_parts(s);
-	mem_free(s->unit);
-	mem_free(s->pending);
-	mem_free(s);
 }
