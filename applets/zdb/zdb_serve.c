@@ -177,6 +177,42 @@ static int take_signals(struct server *s)
 	return err;
 }
 
+/* ------------------------------------------------------------------------------------------------------- a crash */
+
+#define CRASH_STACK 32768
+
+/* A handler gets no context: the server whose hooks are to hear of its crash. */
+static struct zdbd *volatile crashing;
+static volatile sig_atomic_t crashed;
+
+/* On a stack of its own, as the fault may be that of the stack. A second fault ends it at once. */
+static void on_crash(int signo)
+{
+	if (crashed)
+		_exit(128 + signo);
+	crashed = 1;
+	zdbd_crash(crashing);
+	_exit(128 + signo);
+}
+
+/* Only where a hook wants to know: else a fault ends the process as usual, with a core where that is set up. */
+static void take_crashes(struct server *s)
+{
+	static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT};
+	static char stack[CRASH_STACK];
+	const stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+	struct sigaction action = {.sa_handler = on_crash, .sa_flags = SA_ONSTACK | SA_NODEFER};
+	size_t i;
+
+	if (!s->conf->hook)
+		return;
+	crashing = s->d;
+	(void)sigaltstack(&alternate, NULL); /* without it only the overflow of a stack goes unheard */
+	sigemptyset(&action.sa_mask);
+	for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+		(void)sigaction(signals[i], &action, NULL);
+}
+
 /* Which signal ended a start: it still waits in the loop's descriptor. */
 static int pending_signal(void)
 {
@@ -226,6 +262,7 @@ static int start(struct server *s, const struct zdbd_options *o)
 		fprintf(stderr, "zdb: out of memory\n");
 		return ZDB_EXIT_FAILED;
 	}
+	take_crashes(s);
 	err = zdbd_open(s->d, &why);
 	if (!err)
 		err = zdbd_listen(s->d, &why);
@@ -273,6 +310,7 @@ int zdb_serve(const struct zdb_conf *conf, const char *password)
 		if (s.code == 0 && !(s.d && zdbd_stopped(s.d)))
 			s.code = run(&s);
 	}
+	crashing = NULL;
 	zdbd_free(s.d);
 	loop_release(&s.loop);
 	if (s.report_fd >= 0) {

@@ -98,6 +98,11 @@ static int start_threads(struct worker_pool *pool, unsigned threads, size_t stac
 		return -code;
 	code = pthread_attr_setstacksize(&attr, stack_bytes ? stack_bytes : STACK_DEFAULT);
 	sigfillset(&all);
+	sigdelset(&all, SIGSEGV); /* but a fault is its thread's own */
+	sigdelset(&all, SIGBUS);
+	sigdelset(&all, SIGILL);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGABRT);
 	pthread_sigmask(SIG_SETMASK, &all, &before); /* threads inherit it: signals belong to the loop */
 	while (code == 0 && pool->thread_count < threads) {
 		pthread_t *thread = &pool->threads[pool->thread_count];

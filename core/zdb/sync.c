@@ -279,6 +279,19 @@ int zdb_sync(struct zdb_ns *ns, enum zdb_sync_kind kind)
 	return rc;
 }
 
+void zdb_sync_files(struct zdb *eng)
+{
+	for (size_t i = 0; i < eng->slots_count; i++) {
+		const struct zdb_ns *ns = eng->slots[i];
+
+		/* nobody is left who could be told of an error */
+		if (ns != NULL && ns->index.f != NULL)
+			(void)sys->fdatasync(ns->index.f->fd);
+		if (ns != NULL && ns->data.f != NULL)
+			(void)sys->fdatasync(ns->data.f->fd);
+	}
+}
+
 /* -------------------------------------------------------------------------------------------------- all at once --- */
 
 static int sync_older(struct zdb_ns *ns)

@@ -350,6 +350,12 @@ struct zdb_ns *zdb_sync_ns(const struct zdb_sync *sync);
 int zdb_sync(struct zdb_ns *ns, enum zdb_sync_kind kind);
 
 /*
+ * From the handler of a fatal signal (async-signal-safe): fdatasyncs the active files as they are.  Nothing is flushed, applied or
+ * marked.
+ */
+void zdb_sync_files(struct zdb *eng);
+
+/*
  * Background work: starts the sync that must precede waiting in-place rewrites and the writeback of a long log, expires waiters.  now_ms: any
  * monotonic clock, the same in all calls.  Returns a sync to run like one from zdb_sync_begin(), or NULL.  Call
  * until NULL.  *next_ms: time of the next needed call, UINT64_MAX = only after tick_wanted.

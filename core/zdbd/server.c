@@ -189,7 +189,9 @@ struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
 		d->admin = mem_strdup(options->admin);
 	d->opt.admin = NULL;
 	d->scratch = mem_alloc(SCRATCH_SIZE);
-	if ((options->admin && !d->admin) || !d->scratch || !make_env(d)) {
+	if (options->hook)
+		d->crash = crash_new();
+	if ((options->hook && !d->crash) || (options->admin && !d->admin) || !d->scratch || !make_env(d)) {
 		zdbd_free(d);
 		return NULL;
 	}
@@ -595,6 +597,7 @@ void zdbd_free(struct zdbd *d)
 	spares_release(d);
 	buf_release(&d->listing);
 	mem_free(d->scratch);
+	mem_free(d->crash);
 	mem_free(d->env);
 	for (i = 0; i < 3; i++)
 		mem_free(d->env_own[i]);

@@ -93,6 +93,13 @@ int zdbd_stop_now(struct zdbd *d);
 /* Whether a stop was asked for. */
 bool zdbd_stopped(const struct zdbd *d);
 
+/*
+ * From the handler of a fatal signal (async-signal-safe): starts the hook `crash`, then `namespace-closing` of each namespace, waits for
+ * none, and syncs the active files as they are. Nothing is marked clean. NULL, or no hook program: does nothing. The caller
+ * ends the process, and makes sure that a fault in here does.
+ */
+void zdbd_crash(struct zdbd *d);
+
 /* Frees everything. An engine that is still open is abandoned, as a crash would. */
 void zdbd_free(struct zdbd *d);
 

@@ -319,6 +319,8 @@ int hook_run(struct zdbd *d, const char *type, uint64_t limit_ms, const char *co
 size_t hooks_unfinished(const struct zdbd *d);
 void hooks_tick(struct zdbd *d, uint64_t now_ms);
 void hooks_free(struct zdbd *d);
+/* crash.c: memory for zdbd_crash(). NULL: out of memory. */
+struct crash *crash_new(void);
 /* A hook ended: a stop may be waiting for it. */
 void stop_hook_finished(struct zdbd *d);
 /* For HOOKS: exit code as upstream shows it. */
@@ -368,6 +370,7 @@ struct zdbd {
 	const char *hook_env[4];
 	const char **env; /* environment of hooks */
 	char *env_own[3];
+	struct crash *crash; /* NULL without a hook program */
 
 	struct listener listeners[2];
 	size_t listeners_count;

@@ -17,7 +17,7 @@ for a in "$@"; do line="$line [$a]"; done
 echo "$line" >>"$D/calls"
 [ "$t" = fds ] || ls -l /proc/self/fd | sed -n 's/.* \([0-9]*\) -> \(.*\)/\1 \2/p' | grep -v -e 'pipe:' -e /proc/ | sed "s/^/$t /" >>"$D/fds"
 cut -d' ' -f6 /proc/self/stat >"$D/session-$t"
-env | grep ^ZDB_ | sort >"$D/env"
+env | grep ^ZDB_ | grep -v ^ZDB_PEER= | sort >"$D/env"
 while [ -e "$D/hold-$t" ]; do read -t 0.02 <> <(:) ; done
 [ -x "$D/do-$t" ] && "$D/do-$t" "$@"
 code=$(cat "$D/exit-$t" 2>/dev/null || echo 0)
@@ -111,6 +111,36 @@ def life():
     equal(s.stop(), 143, 'stop')
     equal(s.calls(), ['begin close I', 'end close', 'begin namespace-closing I [default] [D/index/default/i4] [D/data/default/d4] [2]', 'end namespace-closing'],
           'close, then namespace-closing, which is waited for')
+
+
+def crash():
+    note('a fatal signal')
+    for signo in signal.SIGSEGV, signal.SIGABRT:
+        s = Hooked('crash', '--mode', 'user', '--datasize', '524288').start()
+        c = s.client()
+        c('NSNEW', 'other')
+        c('SET', 'k', 'v')
+        c('NSJUMP')
+        ok(s.saw('end jump-data') and s.saw('end namespace-created'), 'a server with a past')
+        equal([c('SET', 'k', 'w'), c('SET', 'l', 'x')], [b'k', b'l'], 'an update of an older file waits to be applied')
+        s.forget()
+        s.write('hold-crash', '')
+        equal(s.stop(signo), 128 + signo, '%s: its exit code' % signal.Signals(signo).name)
+        closing = ['begin namespace-closing I [default] [D/index/default/i1] [D/data/default/d1] [0]', 'begin namespace-closing I [other] [D/index/other/i0] [D/data/other/d0] []']
+        ok(s.saw('begin crash I') and all(s.saw(line) for line in closing), 'crash, and namespace-closing for each', s.calls())
+        ok('end crash' not in s.calls(), 'nobody waits for them')
+        s.remove('hold-crash')
+        ok(s.saw('end crash') and wait_until(lambda: s.calls().count('end namespace-closing') == 2), 'they run to their end')
+        equal(len(s.calls()), 6, 'no other hook was called')
+        with open(s.file('fds')) as f:
+            equal([line for line in f.read().splitlines() if line.split()[1] not in ('0', '1', '2', '255')], [], 'without a descriptor of ours')
+        with open(s.file('index', 'default', 'mark'), 'rb') as f:
+            equal(f.read(5), b'QSZM\1', 'nothing is marked clean')
+        c = s.start().client()
+        equal([c('GET', 'k'), c('GET', 'l'), c('DBSIZE')], [b'w', b'x', 2], 'the next start recovers')
+        equal(s.stop(), 143, 'and stops as usual')
+    s = Server('core', '--mode', 'user').start()
+    equal(s.stop(signal.SIGSEGV), -signal.SIGSEGV, 'without a hook program it dies of the signal')
 
 
 def beside():
@@ -258,6 +288,7 @@ def spooled():
 
 def main():
     life()
+    crash()
     beside()
     limits()
     spooled()
