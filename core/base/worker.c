@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -207,4 +208,12 @@ int worker_submit(struct worker_pool *pool, struct worker_job *job)
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return code;
+}
+
+unsigned worker_cpu_count(void)
+{
+	cpu_set_t set;
+	int n = sched_getaffinity(0, sizeof(set), &set) == 0 ? CPU_COUNT(&set) : 1;
+
+	return n > 0 ? (unsigned)n : 1;
 }

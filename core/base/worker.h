@@ -49,4 +49,7 @@ void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *),
 /* 0, -EAGAIN when the queue is full (try again after some `done`), -ESHUTDOWN when the pool is being stopped. */
 int worker_submit(struct worker_pool *pool, struct worker_job *job);
 
+/* Processors that this process may run on; at least 1. */
+unsigned worker_cpu_count(void);
+
 #endif

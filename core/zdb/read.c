@@ -8,8 +8,9 @@
 #include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
 
-#define GUESS_MIN 512u /* payload bytes that the first read of a record of unknown size asks for */
-#define GUESS_MAX 16384u
+#define GUESS_MIN    512u /* payload bytes that the first read of a record of unknown size asks for */
+#define GUESS_MAX    16384u
+#define VERIFY_PIECE (32u << 10)
 
 void *eng_big(struct zdb *eng, size_t size)
 {
@@ -480,17 +481,50 @@ static int run_whole(const struct zdb_read *rd, void *dst)
 	return rc;
 }
 
-static int run_part(const struct zdb_read *rd, uint32_t from, uint32_t count, void *dst)
+static int verify_head(const struct zdb_read *rd)
 {
 	uint8_t head[DAT_RECORD + ZDB_KEY_MAX];
-	size_t hs = DAT_RECORD + rd->klen;
-	int rc = pread_all(rd->file->fd, head, hs, rd->offset);
+	int rc = pread_all(rd->file->fd, head, DAT_RECORD + rd->klen, rd->offset);
+
+	return rc != 0 ? rc : head_same(rd, head);
+}
+
+static int run_part(const struct zdb_read *rd, uint32_t from, uint32_t count, void *dst)
+{
+	int rc = verify_head(rd);
 
 	if (rc == 0)
-		rc = head_same(rd, head);
-	if (rc == 0)
-		rc = pread_all(rd->file->fd, dst, count, (uint64_t)rd->offset + hs + from);
+		rc = pread_all(rd->file->fd, dst, count, (uint64_t)rd->offset + DAT_RECORD + rd->klen + from);
 	return rc;
+}
+
+int zdb_read_verify(const struct zdb_read *rd, uint32_t from, uint32_t count)
+{
+	HOT_BUFFER uint8_t piece[VERIFY_PIECE];
+	uint64_t at = (uint64_t)rd->offset + DAT_RECORD + rd->klen;
+	uint32_t crc = 0, left = rd->length;
+	int rc;
+
+	if (rd->data != NULL || from > rd->length || count > rd->length - from)
+		return -EINVAL;
+	rc = verify_head(rd);
+	if (rc != 0 || count < rd->length - count)
+		return rc;
+	while (left > 0 && rc == 0) { /* pieces stay in the processor's first caches */
+		uint32_t n = left < VERIFY_PIECE ? left : VERIFY_PIECE;
+
+		rc = pread_all(rd->file->fd, piece, n, at);
+		crc = zdb_crc(crc, piece, n);
+		at += n;
+		left -= n;
+	}
+	return rc != 0 ? rc : crc == rd->crc ? 0 : -EIO;
+}
+
+void zdb_read_place(const struct zdb_read *rd, uint32_t from, int *fd, uint64_t *offset)
+{
+	*fd = rd->file->fd;
+	*offset = (uint64_t)rd->offset + DAT_RECORD + rd->klen + from;
 }
 
 int zdb_read_run(const struct zdb_read *rd, uint32_t from, uint32_t count, void *dst)

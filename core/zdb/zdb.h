@@ -270,6 +270,15 @@ int zdb_get(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd
  */
 int zdb_read_run(const struct zdb_read *rd, uint32_t from, uint32_t count, void *dst);
 
+/*
+ * For a caller that sends payload bytes from the file itself, by sendfile(2): any thread.  verify checks what
+ * zdb_read_run() would check for the same range, and leaves the pages in the cache: 0 or -EIO.  place tells descriptor and
+ * offset of payload byte `from`; the descriptor is the engine's, and good until zdb_read_end().  Segments are never rewritten, so
+ * what is sent is what was verified.  Both only for a read without `data`.
+ */
+int zdb_read_verify(const struct zdb_read *rd, uint32_t from, uint32_t count);
+void zdb_read_place(const struct zdb_read *rd, uint32_t from, int *fd, uint64_t *offset);
+
 /* Owner thread.  Ends a read that zdb_get() and friends returned 0 for. */
 void zdb_read_end(struct zdb_ns *ns, struct zdb_read *rd);
 

@@ -1,13 +1,11 @@
 /*
  * cmd_data: commands on single records of the client's namespace: SET GET MGET DEL EXISTS CHECK LENGTH KEYTIME HISTORY GETRANGE BATCH, DATA RAW.
  *
- * A read whose segment is absent, and a big read, block their client only. A big payload is read by a worker straight into the
- * place in the client's replies where it will be sent from.
+ * A read whose segment is absent, and a big read, block their client only. How payloads leave: payload.c.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "core/base/clock.h"
 #include "core/base/mem_copy.h"
@@ -213,18 +211,6 @@ enum verdict cmd_batch(struct call *call)
 
 /* ------------------------------------------------------------------------------------------------- reading */
 
-/* A payload that a worker reads into the client's `out`. */
-struct read_job {
-	struct worker_job job;
-	struct client *c;
-	struct zdb_ns *ns; /* referenced */
-	struct zdb_read rd;
-	uint32_t from, count;
-	size_t at; /* offset of the payload behind out.data + out.len */
-	uint8_t *to;
-	int err;
-};
-
 static void wake(struct zdb_waiter *w, int err)
 {
 	struct op *op = container_of(w, struct op, waiter);
@@ -236,150 +222,6 @@ static enum verdict block_on_data(struct client *c)
 {
 	c->block = BLOCK_DATA;
 	return BLOCKED;
-}
-
-static void read_run(struct worker_job *job)
-{
-	struct read_job *r = job->ctx;
-
-	r->err = zdb_read_run(&r->rd, r->from, r->count, r->to);
-}
-
-static void read_free(void *job)
-{
-	mem_free(job);
-}
-
-static void read_finished(struct worker_job *job)
-{
-	struct read_job *r = job->ctx;
-	struct client *c = r->c;
-
-	zdb_read_end(r->ns, &r->rd);
-	zdb_ns_unref(r->ns);
-	c->op.busy = false;
-	if (c->dead) {
-		turn_wanted(c->d); /* it waited for us to be freed */
-		return;
-	}
-	client_resume(c, 0);
-}
-
-/* The place of a payload of `count` bytes in the replies, behind its header of *head bytes. NULL: client is cut. */
-static uint8_t *payload_room(struct client *c, uint32_t count, size_t *head)
-{
-	uint8_t *at = reply_room(c, (size_t)count + 32);
-	char line[24];
-
-	if (!at)
-		return NULL;
-	*head = resp_bulk_header(line, count);
-	memcpy(at, line, *head);
-	return at + *head;
-}
-
-static void payload_added(struct client *c, size_t head, uint32_t count)
-{
-	memcpy(c->out.data + c->out.len + head + count, "\r\n", 2);
-	buf_added(&c->out, head + count + 2);
-	client_output(c);
-}
-
-/* How often this thread has waited for something. */
-static long waits_so_far(void)
-{
-	struct rusage u;
-
-	return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nvcsw : 0;
-}
-
-/*
- * What lies in the page cache is read here: a worker would cost more than the copy. A read that had to wait for the disk shows that
- * the cache is cold: for a while then workers read, and nobody else waits. (Only the time would not do: on a busy machine it is long
- * because others run.)
- */
-static int read_here(struct client *c, const struct zdb_read *rd, uint32_t from, uint32_t count, uint8_t *to)
-{
-	long waits = waits_so_far();
-	int err = zdb_read_run(rd, from, count, to);
-
-	if (waits_so_far() != waits)
-		c->d->reads_slow_until_ms = loop_now_ms(c->d->loop) + READ_SLOW_MS;
-	return err;
-}
-
-/* Hands the read to a worker. False: it has to be done here. */
-static bool read_elsewhere(struct client *c, const struct zdb_read *rd, uint32_t from, uint32_t count,
-			   uint8_t *to)
-{
-	struct read_job *r;
-
-	if (loop_now_ms(c->d->loop) >= c->d->reads_slow_until_ms || !c->d->read_pool)
-		return false;
-	r = mem_calloc(1, sizeof(*r));
-	if (!r)
-		return false;
-	r->c = c;
-	r->rd = *rd;
-	r->from = from;
-	r->count = count;
-	r->to = to;
-	r->ns = c->ns;
-	worker_job_init(&r->job, read_run, read_finished, r);
-	if (worker_submit(c->d->read_pool, &r->job)) {
-		mem_free(r);
-		return false;
-	}
-	zdb_ns_ref(c->ns);
-	c->op.job = r;
-	c->op.job_free = read_free;
-	c->op.busy = true;
-	c->block = BLOCK_JOB;
-	return true;
-}
-
-/*
- * Replies with payload bytes [from, from + count) of a read that was started, and ends it. BLOCKED: a worker does it; call
- * finish_read() when resumed.
- */
-static enum verdict reply_read(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
-{
-	size_t head;
-	uint8_t *to;
-	int err;
-
-	if (rd->data) {
-		reply_bulk(c, rd->data + from, count);
-		zdb_read_end(c->ns, rd);
-		return DONE;
-	}
-	to = payload_room(c, count, &head);
-	if (!to) {
-		zdb_read_end(c->ns, rd);
-		return DONE;
-	}
-	if (read_elsewhere(c, rd, from, count, to))
-		return BLOCKED;
-	err = read_here(c, rd, from, count, to);
-	zdb_read_end(c->ns, rd);
-	if (err)
-		reply_error(c, "Internal Error");
-	else
-		payload_added(c, head, count);
-	return DONE;
-}
-
-static void finish_read(struct client *c)
-{
-	struct read_job *r = c->op.job;
-	char line[24];
-
-	if (r->err)
-		reply_error(c, "Internal Error");
-	else
-		payload_added(c, resp_bulk_header(line, r->count), r->count);
-	read_free(r);
-	c->op.job = NULL;
 }
 
 static bool key_fits(struct call *call, size_t i)
@@ -397,10 +239,8 @@ static enum verdict get_one(struct client *c, const uint8_t *key, size_t klen)
 	HOT_BUFFER struct zdb_read rd;
 	int err;
 
-	if (op->job) {
-		finish_read(c);
-		return DONE;
-	}
+	if (payload_pending(c))
+		return payload_finish(c);
 	if (op->err) {
 		op->err = 0;
 		reply_error(c, "Internal Error");
@@ -410,7 +250,7 @@ static enum verdict get_one(struct client *c, const uint8_t *key, size_t klen)
 	err = zdb_get(c->ns, key, klen, &rd, &op->waiter);
 	switch (err) {
 	case 0:
-		return reply_read(c, &rd, 0, rd.length);
+		return reply_payload(c, &rd, 0, rd.length);
 	case -EINPROGRESS:
 		return block_on_data(c);
 	case -ENOENT:
@@ -483,10 +323,8 @@ enum verdict cmd_getrange(struct call *call)
 	}
 	if (op->step++ == 0 && !may_read(c))
 		return DONE;
-	if (op->job) {
-		finish_read(c);
-		return DONE;
-	}
+	if (payload_pending(c))
+		return payload_finish(c);
 	op->waiter.wake = wake;
 	err = op->err ? op->err : zdb_get(c->ns, ARG(call, 1), ARG_LEN(call, 1), &rd, &op->waiter);
 	if (err == -EINPROGRESS)
@@ -506,7 +344,7 @@ enum verdict cmd_getrange(struct call *call)
 	}
 	if (end >= rd.length)
 		end = rd.length - 1;
-	return reply_read(c, &rd, (uint32_t)start, (uint32_t)(end - start + 1));
+	return reply_payload(c, &rd, (uint32_t)start, (uint32_t)(end - start + 1));
 }
 
 enum verdict cmd_exists(struct call *call)

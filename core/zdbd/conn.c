@@ -94,13 +94,18 @@ static bool is_blocked(const struct client *c)
 	return c->block != BLOCK_NONE || c->holding || list_is_linked(&c->ready);
 }
 
+static bool has_output(const struct client *c)
+{
+	return c->out.len > 0 || payload_sending(c);
+}
+
 static void interest(struct client *c)
 {
 	uint32_t events = 0;
 
 	if (!c->closing && !is_blocked(c))
 		events |= EPOLLIN;
-	if (c->socket_full && c->out.len > 0 && !c->holding)
+	if (c->socket_full && has_output(c) && !c->holding)
 		events |= EPOLLOUT;
 	loop_io_set(&c->io, events);
 }
@@ -159,6 +164,7 @@ void client_free_dead(struct zdbd *d)
 			continue;
 		list_del(it);
 		op_end(c);
+		payload_drop(c);
 		buf_clear(&c->in);
 		buf_clear(&c->out);
 		buffer_idle(d, &c->in);
@@ -187,22 +193,19 @@ void client_output(struct client *c)
 	turn_wanted(c->d);
 }
 
-/* Sends what the socket takes. */
-static void send_some(struct client *c)
+/* Sends of the gathered replies what the socket takes. True: it is full. */
+static bool send_replies(struct client *c)
 {
 	bool full = false;
-	ssize_t n;
 
-	/* A worker writes behind what is there, or has written and finish_read() has not counted it yet. */
-	if (c->holding || c->dead || c->op.busy || c->op.job)
-		return;
 	while (c->out.len > 0 && !full) {
-		n = send(c->io.fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = send(c->io.fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0 && errno != EAGAIN) {
 			client_drop(c, NULL);
-			return;
+			return false;
 		}
 		full = n < (ssize_t)c->out.len;
 		if (n > 0) {
@@ -211,7 +214,36 @@ static void send_some(struct client *c)
 			buf_consume(&c->out, (size_t)n);
 		}
 	}
-	if (c->out.len == 0) {
+	return full;
+}
+
+/* TCP: header, payload and line end of a file's reply leave in as few segments as possible. */
+static void cork(struct client *c, bool on)
+{
+	int value = on;
+
+	if (c->is_unix || c->corked == on)
+		return;
+	setsockopt(c->io.fd, IPPROTO_TCP, TCP_CORK, &value, sizeof(value));
+	c->corked = on;
+}
+
+void client_send_now(struct client *c)
+{
+	bool full;
+
+	if (c->holding || c->dead)
+		return;
+	if (payload_sending(c))
+		cork(c, true);
+	full = send_replies(c);
+	if (!full && !c->dead && payload_sending(c))
+		full = payload_send(c);
+	if (c->dead)
+		return;
+	if (!has_output(c)) {
+		if (!c->payload)
+			cork(c, false);
 		c->progress_ms = 0;
 		if (c->closing && c->block == BLOCK_NONE) {
 			client_drop(c, NULL);
@@ -222,6 +254,8 @@ static void send_some(struct client *c)
 		c->progress_ms = loop_now_ms(c->d->loop);
 	}
 	if (c->block == BLOCK_DRAIN && c->out.len <= OUT_HIGH / 2)
+		client_resume(c, 0);
+	if (c->block == BLOCK_SEND && !payload_sending(c))
 		client_resume(c, 0);
 	c->socket_full = full;
 	interest(c);
@@ -235,7 +269,7 @@ void client_send_pending(struct zdbd *d)
 		struct client *c = container_of(it, struct client, pending);
 
 		c->wrote = false;
-		send_some(c);
+		client_send_now(c);
 	}
 }
 
@@ -259,6 +293,10 @@ static void hold_done(struct sync_waiter *w, int err)
 	c->holding = false;
 	c->unsynced = false;
 	if (err) {
+		if (c->payload) {
+			client_drop(c, "its writes could not be made durable");
+			return;
+		}
 		/* what was promised below held_from is true; what follows is not */
 		buf_truncate(&c->out, c->held_from);
 		reply_error(c, "Cannot write data right now");
@@ -359,7 +397,7 @@ static bool execute(struct client *c, const uint8_t *request)
 		c->block = BLOCK_NONE;
 		/* a big payload leaves while it is in the processor's cache, and its buffer serves the next client */
 		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced)
-			send_some(c);
+			client_send_now(c);
 	}
 	if (c->unsynced && !was_unsynced)
 		c->held_from = before;
@@ -385,6 +423,7 @@ static void process(struct client *c, const uint8_t *data, size_t len)
 			client_close_after(c);
 			break;
 		}
+		c->asks_more = pos + c->request.used < len;
 		if (!execute(c, data + pos))
 			break;
 		pos += c->request.used;
@@ -486,7 +525,7 @@ static void on_client(struct loop_io *io, uint32_t events)
 	struct client *c = io->ctx;
 
 	if (events & EPOLLOUT)
-		send_some(c);
+		client_send_now(c);
 	if (c->dead)
 		return;
 	if ((events & (EPOLLHUP | EPOLLERR)) && (is_blocked(c) || c->closing)) {
@@ -556,7 +595,7 @@ void client_tick(struct zdbd *d, uint64_t now_ms)
 	{
 		struct client *c = container_of(it, struct client, all);
 
-		if (c->out.len > 0 && !c->holding && c->progress_ms && now_ms > c->progress_ms + STALL_MS)
+		if (has_output(c) && !c->holding && c->progress_ms && now_ms > c->progress_ms + STALL_MS)
 			client_drop(c, "it takes no replies");
 	}
 }
@@ -579,6 +618,12 @@ static bool room(struct client *c, size_t bytes)
 		return true;
 	client_drop(c, "its replies do not fit");
 	return false;
+}
+
+void reply_bytes(struct client *c, const void *data, size_t len)
+{
+	if (room(c, len))
+		put(c, buf_append(&c->out, data, len));
 }
 
 void reply_status(struct client *c, const char *text)

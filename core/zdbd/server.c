@@ -40,6 +40,7 @@ static void turn_end(struct loop_post *post)
 		log_err("cannot write what was answered: %s", err_str(err));
 		client_drop_writers(d);
 	}
+	d->verified_here = 0;
 	client_send_pending(d);
 	sync_start_wanted(d);
 	client_free_dead(d);
@@ -170,6 +171,7 @@ struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
 	d->loop = loop;
 	d->opt = *options;
 	d->spare_fd = -1;
+	d->cpus = worker_cpu_count();
 	init_lists(d);
 	loop_post_init(&d->turn, turn_end, d);
 	loop_post_init(&d->run, run_ready, d);

@@ -101,6 +101,7 @@ enum block {
 	BLOCK_SYNC,  /* SYNC, CUT */
 	BLOCK_JOB,   /* a worker reads or hashes */
 	BLOCK_DRAIN, /* its replies must leave first */
+	BLOCK_SEND,  /* a payload leaves from its file */
 };
 
 /* A command in progress. */
@@ -109,7 +110,7 @@ struct op {
 	int step;     /* 0 at first; the handler's own */
 	int err;      /* what the wait ended with */
 	size_t index; /* MGET: items answered */
-	bool busy;    /* a worker writes into `out` or uses `job` */
+	bool busy;    /* a worker uses `job` or the client's payload */
 	void *job;    /* heap, the handler's own */
 	void (*job_free)(void *job);
 	struct zdb_waiter waiter;
@@ -133,14 +134,17 @@ struct client {
 	bool unsynced; /* fsync always: replies from held_from on speak of writes that are not durable */
 	bool holding;  /* ... and wait for `hold` */
 	bool socket_full;
-	uint8_t block; /* enum block */
+	bool corked;
+	bool asks_more; /* behind the request at hand there is more of its input */
+	uint8_t block;  /* enum block */
 	struct buf in, out;
 	struct resp_request request;
 	struct op op;
-	uint64_t owner;       /* MASTER: of the command at hand */
-	uint64_t progress_ms; /* when reply bytes last left, while some wait */
-	size_t in_counted;    /* what d->in_total holds of ours */
-	size_t held_from;     /* see `unsynced` */
+	struct payload *payload; /* on its way, or NULL */
+	uint64_t owner;          /* MASTER: of the command at hand */
+	uint64_t progress_ms;    /* when reply bytes last left, while some wait */
+	size_t in_counted;       /* what d->in_total holds of ours */
+	size_t held_from;        /* see `unsynced` */
 	struct sync_waiter hold;
 	/* WAIT */
 	struct list wait_link;          /* d->waits */
@@ -156,8 +160,9 @@ void client_accepted(struct zdbd *d, int fd, bool is_unix);
 /* Closes it when its replies are sent; at once, with a line in the log (why may be NULL). Freed at the end of the turn. */
 void client_close_after(struct client *c);
 void client_drop(struct client *c, const char *why);
-/* There is something to send. */
+/* There is something to send: at the end of the turn, or now, as much as the socket takes. */
 void client_output(struct client *c);
+void client_send_now(struct client *c);
 /* A blocked command goes on (or ends with err) in the next round. */
 void client_resume(struct client *c, int err);
 void client_run_ready(struct zdbd *d);
@@ -232,8 +237,23 @@ void reply_text(struct client *c, const char *text);
 void reply_nil(struct client *c);
 void reply_array(struct client *c, size_t count);
 void reply_ok(struct client *c);
+/* Bytes of a reply as they are. */
+void reply_bytes(struct client *c, const void *data, size_t len);
 /* Memory for `bytes` of a reply behind what is there; count them with buf_added(&c->out, ...). NULL: the client is cut. */
 uint8_t *reply_room(struct client *c, size_t bytes);
+
+/*
+ * payload.c. Replies with payload bytes [from, from + count) of a read that was started, and ends it. BLOCKED: call payload_finish() when
+ * resumed, as long as payload_pending().
+ */
+enum verdict reply_payload(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count);
+bool payload_pending(const struct client *c);
+enum verdict payload_finish(struct client *c);
+/* Its header has left, bytes of it have to. payload_send: sends some; true: the socket is full. The client may be dead afterwards. */
+bool payload_sending(const struct client *c);
+bool payload_send(struct client *c);
+/* Forgets it, whatever has left of it. */
+void payload_drop(struct client *c);
 
 /* Not an admin; frozen, locked, read-only: answers and returns false when the command may not go on. */
 bool admin_only(struct client *c);
@@ -385,7 +405,10 @@ struct zdbd {
 	size_t spares_count, spare_bytes;
 	uint64_t in_total;
 	uint64_t reads_slow_until_ms; /* until then workers read payloads */
-	struct buf listing;           /* members of a SCAN before their number is known */
+	unsigned verified_here;       /* big payloads verified by the loop in this turn */
+	unsigned verifying;           /* ... by workers now */
+	unsigned cpus;
+	struct buf listing; /* members of a SCAN before their number is known */
 
 	struct loop_post turn;  /* end of a turn */
 	struct loop_post run;   /* clients in `ready` */

@@ -1,0 +1,280 @@
+/*
+ * resp_load: large values to or from a redis-protocol server, as fast as it goes, at little cost for the one who asks.
+ *
+ *	resp_load unix:PATH|PORT CLIENTS COUNT get|set SIZE KEYS
+ *
+ * Prints requests per second and the processor time that this program took per request, in us. The usual load generator copies
+ * each payload twice and is busier than the server when payloads are large: it then measures itself. This one looks at the
+ * header of each reply, and at all bytes of one in 64; the rest is read into one buffer, or dropped by the kernel (TCP). Values of SET
+ * differ each time, so that nobody can find them unchanged. One thread, one request at a time per client.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CLIENTS_MAX 1000u
+#define SIZE_MAX_   (8u << 20)
+#define STAMP       16u /* decimal digits at the end of a value */
+#define LOOK_EACH   64u
+
+struct client {
+	int fd;
+	char head[128], tail[STAMP + 3]; /* of the request at hand; the value's body lies between them */
+	size_t head_len, sent, request_len;
+	char line[100]; /* first line of the reply */
+	size_t line_len;
+	uint64_t left; /* of the reply behind that line */
+	bool in_payload, look;
+};
+
+static struct load {
+	bool is_tcp, is_set;
+	unsigned clients, keys;
+	size_t size;
+	uint64_t count, asked, answered, random, first_stamp;
+	char *value, *buffer;
+	struct client client[CLIENTS_MAX];
+} L;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "resp_load: %s: %s\n", what, errno ? strerror(errno) : "not what was asked for");
+	exit(1);
+}
+
+static double now_s(clockid_t clock)
+{
+	struct timespec t;
+
+	clock_gettime(clock, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static int connect_to(const char *where)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int on = 1, fd = socket(L.is_tcp ? AF_INET : AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), rc;
+
+	if (L.is_tcp) {
+		in.sin_port = htons((uint16_t)atoi(where));
+		rc = connect(fd, (struct sockaddr *)&in, sizeof(in));
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	} else {
+		snprintf(un.sun_path, sizeof(un.sun_path), "%s", where + strlen("unix:"));
+		rc = connect(fd, (struct sockaddr *)&un, sizeof(un));
+	}
+	if (fd < 0 || rc < 0)
+		die(where);
+	return fd;
+}
+
+static void next_request(struct client *c)
+{
+	unsigned key;
+
+	L.random = L.random * 6364136223846793005u + 1442695040888963407u;
+	/* the first SETs give every key a value */
+	key = (unsigned)((L.is_set && L.asked < L.keys ? L.asked : L.random >> 33) % L.keys);
+	c->sent = 0;
+	c->line_len = 0;
+	c->in_payload = false;
+	c->look = L.asked % LOOK_EACH == 0;
+	if (L.is_set) {
+		c->head_len =
+			(size_t)snprintf(c->head, sizeof(c->head),
+					 "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012u\r\n$%zu\r\n", key, L.size);
+		snprintf(c->tail, sizeof(c->tail), "%016llu\r\n",
+			 (unsigned long long)((L.first_stamp + L.asked) % 10000000000000000u));
+		c->request_len = c->head_len + L.size + 2;
+	} else {
+		c->head_len = (size_t)snprintf(c->head, sizeof(c->head),
+					       "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012u\r\n", key);
+		c->request_len = c->head_len;
+	}
+	L.asked++;
+}
+
+/* The parts of the request that are still to be sent. */
+static int request_left(const struct client *c, struct iovec iov[3])
+{
+	struct iovec all[3] = {{(void *)(uintptr_t)c->head, c->head_len},
+			       {L.value, L.is_set ? L.size - STAMP : 0},
+			       {(void *)(uintptr_t)c->tail, L.is_set ? STAMP + 2 : 0}};
+	size_t skip = c->sent;
+	int n = 0;
+
+	for (int i = 0; i < 3; i++) {
+		size_t gone = skip < all[i].iov_len ? skip : all[i].iov_len;
+
+		skip -= gone;
+		if (gone < all[i].iov_len)
+			iov[n++] = (struct iovec){(char *)all[i].iov_base + gone, all[i].iov_len - gone};
+	}
+	return n;
+}
+
+static void send_some(struct client *c)
+{
+	while (c->sent < c->request_len) {
+		struct iovec iov[3];
+		ssize_t n = writev(c->fd, iov, request_left(c, iov));
+
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0)
+			die("send");
+		c->sent += (size_t)n;
+	}
+}
+
+/* A whole first line: how many bytes follow it. */
+static void line_ended(struct client *c)
+{
+	errno = 0;
+	if (c->line[0] == '$' && (c->line[1] >= '0' && c->line[1] <= '9'))
+		c->left = (uint64_t)atoll(c->line + 1) + 2;
+	else if (c->line[0] == '+' && L.is_set)
+		c->left = 0;
+	else
+		die(strtok(c->line, "\r\n"));
+	if (!L.is_set && c->left != L.size + 2)
+		die("length of the reply");
+	c->in_payload = true;
+}
+
+static size_t take_line(struct client *c, const char *b, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && !c->in_payload) {
+		if (c->line_len == sizeof(c->line) - 1)
+			die("reply");
+		c->line[c->line_len++] = b[i];
+		if (b[i++] == '\n')
+			line_ended(c);
+	}
+	return i;
+}
+
+static void look_at(const struct client *c, const char *b, size_t n)
+{
+	uint64_t at = L.size + 2 - c->left;
+
+	errno = 0;
+	for (size_t i = 0; i < n && at + i < L.size - STAMP; i++)
+		if (b[i] != L.value[at + i])
+			die("payload");
+}
+
+static void take_payload(struct client *c, const char *b, size_t n)
+{
+	if (c->look && b != NULL && !L.is_set)
+		look_at(c, b, n);
+	c->left -= n;
+}
+
+/* What is there of the reply.  False: nothing for now. */
+static bool receive(struct client *c)
+{
+	bool drop = L.is_tcp && c->in_payload && !c->look && c->left > 2;
+	size_t room = drop ? c->left : SIZE_MAX_;
+	ssize_t n = recv(c->fd, L.buffer, room, MSG_DONTWAIT | (drop ? MSG_TRUNC : 0));
+	size_t used;
+
+	if (n < 0 && errno == EAGAIN)
+		return false;
+	if (n <= 0)
+		die("receive");
+	used = c->in_payload ? 0 : take_line(c, L.buffer, (size_t)n);
+	if (c->in_payload)
+		take_payload(c, drop ? NULL : L.buffer + used, (size_t)n - used);
+	if (c->in_payload && c->left == 0) {
+		L.answered++;
+		if (L.asked < L.count) {
+			next_request(c);
+			send_some(c);
+		}
+	}
+	return true;
+}
+
+static void run(void)
+{
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+	struct epoll_event events[64];
+
+	for (unsigned i = 0; i < L.clients; i++) {
+		struct epoll_event e = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = &L.client[i]};
+
+		if (epoll_ctl(ep, EPOLL_CTL_ADD, L.client[i].fd, &e) < 0)
+			die("epoll");
+		next_request(&L.client[i]);
+		send_some(&L.client[i]);
+	}
+	while (L.answered < L.count) {
+		int n = epoll_wait(ep, events, 64, 10000);
+
+		if (n == 0)
+			die("no answer for ten seconds");
+		for (int i = 0; i < n; i++) {
+			struct client *c = events[i].data.ptr;
+
+			if (events[i].events & EPOLLOUT)
+				send_some(c);
+			while (L.answered < L.count && receive(c))
+				;
+		}
+	}
+	close(ep);
+}
+
+int main(int argc, char **argv)
+{
+	double begin, cpu;
+
+	if (argc != 7) {
+		fprintf(stderr, "usage: resp_load unix:PATH|PORT CLIENTS COUNT get|set SIZE KEYS\n");
+		return 2;
+	}
+	L.is_tcp = strncmp(argv[1], "unix:", 5) != 0;
+	L.clients = (unsigned)atoi(argv[2]);
+	L.count = (uint64_t)atoll(argv[3]);
+	L.is_set = strcmp(argv[4], "set") == 0;
+	L.size = (size_t)atoll(argv[5]);
+	L.keys = (unsigned)atoi(argv[6]);
+	L.first_stamp = (uint64_t)(now_s(CLOCK_REALTIME) * 1e6); /* another run's values are other ones */
+	L.random = L.first_stamp;
+	if (L.clients == 0 || L.clients > CLIENTS_MAX || L.count < L.clients || L.size < STAMP ||
+	    L.size > SIZE_MAX_ || L.keys == 0) {
+		fprintf(stderr, "resp_load: 1 to %u clients, each with a request; values of %u to %u bytes\n",
+			CLIENTS_MAX, STAMP, SIZE_MAX_);
+		return 2;
+	}
+	L.value = malloc(L.size);
+	L.buffer = malloc(SIZE_MAX_);
+	if (!L.value || !L.buffer)
+		die("memory");
+	memset(L.value, 'x', L.size);
+	for (unsigned i = 0; i < L.clients; i++)
+		L.client[i].fd = connect_to(argv[1]);
+	begin = now_s(CLOCK_MONOTONIC);
+	cpu = now_s(CLOCK_PROCESS_CPUTIME_ID);
+	run();
+	printf("%.0f %.2f\n", (double)L.count / (now_s(CLOCK_MONOTONIC) - begin),
+	       (now_s(CLOCK_PROCESS_CPUTIME_ID) - cpu) * 1e6 / (double)L.count);
+	return 0;
+}
