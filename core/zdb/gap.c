@@ -15,32 +15,21 @@
 
 /* ------------------------------------------------------------------------------------------------ the durable end --- */
 
-static int synced_open(struct zdb_ns *ns)
+void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp)
 {
+	struct synced y = {.file = number, .offset = offset, .stamp = stamp};
 	char path[ZDB_PATH_MAX];
-	int rc = file_join(path, sizeof(path), ns->index_dir, "synced");
-
-	if (rc == 0 && ns->synced_fd < 0)
-		ns->synced_fd = sys->open(path, O_RDWR | O_CREAT, 0600);
-	return ns->synced_fd < 0 ? -EIO : 0;
-}
-
-void synced_note(struct zdb_ns *ns)
-{
-	struct synced y = {.file = ns->data.number, .offset = ns->synced, .stamp = ns->stamp};
 	uint8_t b[SYNCED_SIZE];
+	int fd;
 
-	if (!ns->opened || synced_open(ns) != 0)
+	if (stamp == 0 || file_join(path, sizeof(path), ns->index_dir, "synced") != 0)
+		return;
+	fd = sys->open(path, O_WRONLY | O_CREAT, 0600);
+	if (fd < 0)
 		return; /* what is there stays right: it only says less */
 	synced_encode(b, &y);
-	(void)sys->pwrite(ns->synced_fd, b, sizeof(b), 0);
-}
-
-void synced_close(struct zdb_ns *ns)
-{
-	if (ns->synced_fd >= 0)
-		sys->close(ns->synced_fd);
-	ns->synced_fd = -1;
+	(void)sys->pwrite(fd, b, sizeof(b), 0);
+	sys->close(fd);
 }
 
 void durable_find(struct zdb_ns *ns, const struct mark *m)

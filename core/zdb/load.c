@@ -793,9 +793,9 @@ void ns_unload(struct zdb_ns *ns)
 {
 	missing_wake(ns, -1, -ESHUTDOWN);
 	compact_release(ns);
+	list_del(&ns->unflushed);
 	tail_close(ns->eng, &ns->index, false);
 	tail_close(ns->eng, &ns->data, false);
-	synced_close(ns);
 	fd_forget_all(ns);
 	keys_drop(ns);
 	bits_release(&ns->dirty);

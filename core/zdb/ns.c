@@ -22,7 +22,7 @@ int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out)
 	ns->refs = 1;
 	ns->alive = true;
 	ns->closed_owed = -1;
-	ns->synced_fd = -1;
+	list_init(&ns->unflushed);
 	memcpy(ns->name, name, len);
 	ns->name_len = (uint8_t)len;
 	ns->mode = eng->opt.mode == ZDB_MIXED ? ZDB_USER : eng->opt.mode;
@@ -66,9 +66,16 @@ bool zdb_ns_alive(const struct zdb_ns *ns)
 	return ns->alive;
 }
 
+static bool name_equal(const struct hmap_node *node, const void *name, size_t len)
+{
+	const struct zdb_ns *ns = container_of(node, const struct zdb_ns, by_name);
+
+	return ns->name_len == len && memcmp(ns->name, name, len) == 0;
+}
+
 int slot_put(struct zdb *eng, struct zdb_ns *ns)
 {
-	size_t i = 0;
+	size_t i = eng->slots_free;
 
 	while (i < eng->slots_count && eng->slots[i] != NULL)
 		i++;
@@ -84,19 +91,26 @@ int slot_put(struct zdb *eng, struct zdb_ns *ns)
 	}
 	ns->slot = i;
 	eng->slots[i] = ns;
+	eng->slots_free = i + 1;
 	eng->count++;
+	hmap_add(&eng->names, &ns->by_name, hmap_hash(ns->name, ns->name_len));
 	return 0;
+}
+
+void slot_take(struct zdb *eng, struct zdb_ns *ns)
+{
+	eng->slots[ns->slot] = NULL;
+	if (eng->slots_free > ns->slot)
+		eng->slots_free = ns->slot;
+	eng->count--;
+	hmap_del(&eng->names, &ns->by_name);
 }
 
 struct zdb_ns *zdb_ns_find(struct zdb *eng, const char *name, size_t len)
 {
-	for (size_t i = 0; i < eng->slots_count; i++) {
-		struct zdb_ns *ns = eng->slots[i];
+	struct hmap_node *node = hmap_find(&eng->names, hmap_hash(name, len), name_equal, name, len);
 
-		if (ns != NULL && ns->name_len == len && memcmp(ns->name, name, len) == 0)
-			return ns;
-	}
-	return NULL;
+	return node == NULL ? NULL : container_of(node, struct zdb_ns, by_name);
 }
 
 struct zdb_ns *zdb_ns_next(struct zdb *eng, const struct zdb_ns *prev)
@@ -261,8 +275,7 @@ int zdb_ns_delete(struct zdb_ns *ns)
 	if (rc == 0)
 		rc = file_sync_parent(ns->index_dir);
 	ns->alive = false;
-	eng->slots[ns->slot] = NULL;
-	eng->count--;
+	slot_take(eng, ns);
 	ns_unload(ns);
 	ns->load_error = -ENOENT;
 	zdb_ns_unref(ns);

@@ -195,6 +195,7 @@ static int check_options(struct zdb *eng, const struct zdb_options *o, char *why
 	eng->read_only = o->read_only;
 	eng->lock_fd[0] = eng->lock_fd[1] = -1;
 	eng->next_ns_id = 1;
+	list_init(&eng->unflushed);
 	eng->now_ms = 0;
 	eng->data_root = mem_strdup(o->data_root);
 	eng->index_root = mem_strdup(o->index_root);
@@ -216,7 +217,7 @@ static void eng_free(struct zdb *eng)
 
 		if (ns == NULL)
 			continue;
-		eng->slots[i] = NULL;
+		slot_take(eng, ns);
 		ns->alive = false;
 		ns->load_error = -ENOENT;
 		ns_unload(ns);
@@ -233,6 +234,7 @@ static void eng_free(struct zdb *eng)
 	for (int i = 1; i >= 0; i--)
 		if (eng->lock_fd[i] >= 0)
 			sys->close(eng->lock_fd[i]);
+	hmap_release(&eng->names);
 	mem_free(eng->slots);
 	mem_free(eng->scratch);
 	mem_free(eng->big);

@@ -156,6 +156,8 @@ int zdb_sync_run(struct zdb_sync *job)
 		(void)sys->sync_file_range(job->data->fd, 0, (off_t)job->data_size, SYNC_FILE_RANGE_WRITE);
 	} else if (job->round == 0) {
 		rc = sync_fd(job->data);
+		if (rc == 0)
+			synced_note(job->ns, job->number, job->data_size, job->mark.stamp);
 		if (rc == 0 && job->apply)
 			rc = sync_fd(job->index);
 	} else {
@@ -193,10 +195,8 @@ static int job_applied(struct zdb_sync *job)
 	int rc;
 
 	if (job->number == ns->data.number) {
-		if (ns->synced < job->data_size) {
+		if (ns->synced < job->data_size)
 			ns->synced = job->data_size;
-			synced_note(ns);
-		}
 		if (ns->index_synced < job->index_size && job->apply)
 			ns->index_synced = job->index_size;
 		if (ns->synced == ns->data.size)
@@ -323,7 +323,8 @@ int sync_everything(struct zdb_ns *ns)
 	if (rc != 0)
 		goto failed;
 	ns->synced = ns->data.size;
-	synced_note(ns);
+	if (ns->opened)
+		synced_note(ns, ns->data.number, ns->synced, ns->stamp);
 	rc = rewrite_apply(ns, &ns->frozen);
 	if (rc == 0)
 		rc = rewrite_apply(ns, &ns->pend);
@@ -391,11 +392,15 @@ struct zdb_sync *zdb_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms)
 {
 	*next_ms = UINT64_MAX;
 	eng->now_ms = now_ms;
-	for (size_t i = 0; i < eng->slots_count; i++) {
+	/* Where the last job was found the search goes on, so that many of them cost one walk together. */
+	for (size_t n = 0; n < eng->slots_count; n++) {
+		size_t i = (eng->tick_at + n) % eng->slots_count;
 		struct zdb_sync *job = eng->slots[i] == NULL ? NULL : ns_tick(eng->slots[i], now_ms, next_ms);
 
-		if (job != NULL)
+		if (job != NULL) {
+			eng->tick_at = i + 1;
 			return job;
+		}
 	}
 	return NULL;
 }

@@ -233,6 +233,8 @@ static int tail_gather(struct zdb_ns *ns, struct tail *t, const struct iovec *io
 		mem_copy(t->buf + (t->size - t->from), iov[i].iov_base, iov[i].iov_len);
 		t->size += (uint32_t)iov[i].iov_len;
 	}
+	if (!list_is_linked(&ns->unflushed))
+		list_add_tail(&ns->eng->unflushed, &ns->unflushed);
 	return 0;
 }
 

@@ -315,17 +315,20 @@ int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts)
 
 int zdb_flush(struct zdb *eng)
 {
+	struct list failed;
+	struct list *it;
 	int first = 0;
 
-	for (size_t i = 0; i < eng->slots_count; i++) {
-		struct zdb_ns *ns = eng->slots[i];
-		int rc;
+	list_init(&failed);
+	while ((it = list_pop(&eng->unflushed)) != NULL) {
+		struct zdb_ns *ns = container_of(it, struct zdb_ns, unflushed);
+		int rc = ns_flush_tails(ns);
 
-		if (ns == NULL || (ns->index.size == ns->index.written && ns->data.size == ns->data.written))
-			continue;
-		rc = ns_flush_tails(ns);
+		if (rc != 0)
+			list_add_tail(&failed, it);
 		if (rc != 0 && first == 0)
 			first = rc;
 	}
+	list_splice_tail(&eng->unflushed, &failed);
 	return first;
 }

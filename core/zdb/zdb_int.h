@@ -24,6 +24,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "core/base/hmap.h"
 #include "core/base/mem.h"
 #include "core/base/sys.h"
 #include "core/zdb/bits.h"
@@ -106,6 +107,8 @@ struct zdb_ns {
 	unsigned refs;
 	bool alive;
 	size_t slot;
+	struct hmap_node by_name;
+	struct list unflushed; /* in eng->unflushed while a tail holds gathered bytes */
 	char name[ZDB_NAME_MAX + 1];
 	uint8_t name_len;
 	char *index_dir, *data_dir;
@@ -158,7 +161,6 @@ struct zdb_ns {
 	uint64_t stamp;   /* of this opening */
 	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
 	uint32_t durable_file, durable_off; /* at load: the log was durable up to there */
-	int synced_fd;                      /* `synced`; -1 = not open */
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */
 
@@ -188,6 +190,10 @@ struct zdb {
 	bool read_only;
 	struct zdb_ns **slots; /* NULL = free slot */
 	size_t slots_count, count;
+	size_t slots_free; /* no free slot below this one */
+	size_t tick_at;    /* the slot after the one whose job zdb_tick() returned last */
+	struct hmap names; /* of all namespaces */
+	struct list unflushed;
 	struct refused *refused;
 	struct fd_cache fds;
 	struct zdb_stats stats;
@@ -386,9 +392,8 @@ ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_
 int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc);
 
 /* ---- gap.c */
-/* The log is durable up to ns->synced: remembered in a file that is not synced itself. */
-void synced_note(struct zdb_ns *ns);
-void synced_close(struct zdb_ns *ns);
+/* Any thread.  The log is durable up to there: remembered in a file that is not synced itself. */
+void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp);
 /* At load: up to where the log is known to have been durable. */
 void durable_find(struct zdb_ns *ns, const struct mark *m);
 /* The same for one segment of `size` bytes. */
@@ -413,6 +418,7 @@ int log_gap_find(struct log_stream *s, bool torn, struct log_gap *g);
 int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);
 void ns_free(struct zdb_ns *ns);
 int slot_put(struct zdb *eng, struct zdb_ns *ns);
+void slot_take(struct zdb *eng, struct zdb_ns *ns);
 int desc_load(struct zdb_ns *ns);
 int desc_store(struct zdb_ns *ns);
 
