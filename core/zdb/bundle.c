@@ -116,14 +116,13 @@ static void finish(struct owned *o)
 static int64_t index_size(struct zdb_ns *ns, uint32_t n)
 {
 	struct zdb_fd *f;
-	struct stat st;
-	int rc = fd_get(ns, INDEX_FILE, n, &f);
+	uint32_t size;
+	int rc = fd_get_sized(ns, INDEX_FILE, n, &f, &size);
 
 	if (rc != 0)
 		return rc;
-	rc = sys->fstat(f->fd, &st) == 0 ? 0 : -EIO;
 	fd_put(ns->eng, f);
-	return rc != 0 ? rc : (int64_t)st.st_size;
+	return size;
 }
 
 int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out)

@@ -134,6 +134,22 @@ int fd_get(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd *
 	return 0;
 }
 
+int fd_get_sized(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out, uint32_t *size)
+{
+	struct stat st;
+	int rc = fd_get(ns, which, number, out);
+
+	if (rc != 0)
+		return rc;
+	if (sys->fstat((*out)->fd, &st) != 0) {
+		fd_put(ns->eng, *out);
+		*out = NULL;
+		return -EIO;
+	}
+	*size = st.st_size > UINT32_MAX ? UINT32_MAX : (uint32_t)st.st_size;
+	return 0;
+}
+
 void fd_put(struct zdb *eng, struct zdb_fd *f)
 {
 	(void)eng;

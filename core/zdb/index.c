@@ -407,9 +407,6 @@ int rewrite_apply(struct zdb_ns *ns, struct pend *p)
 
 int stream_open(struct idx_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf)
 {
-	struct stat st;
-	int rc;
-
 	memset(s, 0, sizeof(*s));
 	s->ns = ns;
 	s->number = number;
@@ -420,15 +417,7 @@ int stream_open(struct idx_stream *s, struct zdb_ns *ns, uint32_t number, uint32
 		s->end = ns->index.size;
 		return 0;
 	}
-	rc = fd_get(ns, INDEX_FILE, number, &s->f);
-	if (rc != 0)
-		return rc;
-	if (sys->fstat(s->f->fd, &st) != 0) {
-		stream_close(s);
-		return -EIO;
-	}
-	s->end = st.st_size > UINT32_MAX ? UINT32_MAX : (uint32_t)st.st_size;
-	return 0;
+	return fd_get_sized(ns, INDEX_FILE, number, &s->f, &s->end);
 }
 
 void stream_close(struct idx_stream *s)

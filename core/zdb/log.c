@@ -12,23 +12,12 @@
 
 int log_open(struct log_stream *s, struct zdb_ns *ns, uint32_t number, uint32_t from, uint8_t *buf)
 {
-	struct stat st;
-	int rc;
-
 	memset(s, 0, sizeof(*s));
 	s->ns = ns;
 	s->number = number;
 	s->off = from;
 	s->buf = buf;
-	rc = fd_get(ns, DATA_FILE, number, &s->f);
-	if (rc != 0)
-		return rc;
-	if (sys->fstat(s->f->fd, &st) != 0) {
-		log_close(s);
-		return -EIO;
-	}
-	s->end = st.st_size > UINT32_MAX ? UINT32_MAX : (uint32_t)st.st_size;
-	return 0;
+	return fd_get_sized(ns, DATA_FILE, number, &s->f, &s->end);
 }
 
 void log_close(struct log_stream *s)

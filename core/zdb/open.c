@@ -272,10 +272,14 @@ int zdb_close(struct zdb *eng)
 	int first = 0;
 
 	for (size_t i = 0; i < eng->slots_count; i++) {
+		const struct zdb_ns *ns = eng->slots[i];
+
+		assert(ns == NULL || (ns->job == NULL && ns->proofs == 0 && !compact_busy(ns)));
+	}
+	for (size_t i = 0; i < eng->slots_count; i++) {
 		struct zdb_ns *ns = eng->slots[i];
 		int rc = ns == NULL ? 0 : ns_close_clean(ns);
 
-		assert(ns == NULL || (ns->job == NULL && ns->proofs == 0 && !compact_busy(ns)));
 		if (rc != 0 && first == 0)
 			first = rc;
 	}

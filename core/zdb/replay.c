@@ -35,19 +35,15 @@ int say(char *why, size_t size, int code, const char *fmt, ...)
 
 static int out_open(struct replay *p, uint32_t file, uint32_t off)
 {
-	struct stat st;
 	int rc;
 
 	if (p->out != NULL)
 		fd_put(p->ns->eng, p->out);
 	p->out = NULL;
-	rc = fd_get(p->ns, INDEX_FILE, file, &p->out);
+	rc = fd_get_sized(p->ns, INDEX_FILE, file, &p->out, &p->out_size);
 	if (rc != 0)
 		return rc;
-	if (sys->fstat(p->out->fd, &st) != 0 || st.st_size > UINT32_MAX)
-		return -EIO;
 	p->out_off = off;
-	p->out_size = (uint32_t)st.st_size;
 	p->window_len = 0;
 	return 0;
 }

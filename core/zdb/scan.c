@@ -179,17 +179,16 @@ static int record_before(struct zdb_ns *ns, uint32_t file, uint32_t end, uint32_
 static int64_t index_end(struct zdb_ns *ns, uint32_t file)
 {
 	struct zdb_fd *f;
-	struct stat st;
+	uint32_t size;
 	int rc;
 
 	if (file == ns->index.number)
 		return ns->index.size;
-	rc = fd_get(ns, INDEX_FILE, file, &f);
+	rc = fd_get_sized(ns, INDEX_FILE, file, &f, &size);
 	if (rc != 0)
 		return rc;
-	rc = sys->fstat(f->fd, &st) == 0 ? 0 : -EIO;
 	fd_put(ns->eng, f);
-	return rc != 0 ? rc : (int64_t)st.st_size;
+	return size;
 }
 
 /* From the record before `from` towards the first. */

@@ -103,7 +103,7 @@ struct zdb_events {
 	/*
 	 * Segment `closed` of ns is complete and durable (data, and every index byte its records caused), its
 	 * successor closed+1 exists and has no record yet.  `bundle` is NULL unless zdb_options.want_bundles.  May
-	 * call zdb_bundle_read() and the zdb_ns_* accessors.  A negative return keeps the closed segment closed but
+	 * call zdb_bundle_read(), zdb_dirty_list() and the zdb_ns_* accessors.  A negative return keeps the closed segment closed but
 	 * makes the write that caused the rotation fail with that code (the rotation itself stands); the next write
 	 * calls it again for the same segment, so that no closed segment is ever forgotten.  1 clears the dirty map
 	 * (what upstream does when its jump-index hook succeeds), 0 keeps it.
@@ -184,6 +184,8 @@ int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, siz
 /*
  * Clean stop: applies what waits, syncs everything, writes clean markers, frees everything.  Waiters are woken with
  * -ESHUTDOWN.  Returns the first error, but always frees; after an error the next load recovers.
+ * Before it, every sync, proof and compaction that was begun must have ended (its done was called): a worker that still
+ * holds one would use files and memory that are gone.  That is asserted; whoever has workers waits for them first.
  */
 int zdb_close(struct zdb *eng);
 

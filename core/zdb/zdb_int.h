@@ -210,6 +210,8 @@ struct zdb {
 int fd_get(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out);
 /* Opens a file with a descriptor of its own, beside the cache. */
 int fd_new(struct zdb_ns *ns, enum which which, uint32_t number, int flags, struct zdb_fd **out);
+/* The same, and how long the file is; offsets are 32-bit, what lies behind them does not count. */
+int fd_get_sized(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out, uint32_t *size);
 void fd_put(struct zdb *eng, struct zdb_fd *f);
 void fd_forget(struct zdb_ns *ns, enum which which, uint32_t number);
 void fd_forget_all(struct zdb_ns *ns);

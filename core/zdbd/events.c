@@ -394,7 +394,6 @@ static int rotation_add(struct zdbd *d, struct zdb_ns *ns, uint32_t closed)
 		mem_free(r);
 		return -ENOMEM;
 	}
-	zdb_dirty_reset(ns);
 	r->zns = z;
 	r->closed = closed;
 	list_add_tail(&z->rotations, &r->link);
@@ -418,7 +417,8 @@ static int on_segment_closed(void *ctx, struct zdb_ns *ns, uint32_t closed, cons
 	}
 	if (!err && d->opt.hook)
 		err = rotation_add(d, ns, closed);
-	return err;
+	/* the dirty list is the hook's from here on */
+	return !err && d->opt.hook ? 1 : err;
 }
 
 /* ------------------------------------------------------------------------------------------------ absent segments */

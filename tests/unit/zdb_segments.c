@@ -13,7 +13,9 @@
 #include <cmocka.h>
 #include <unistd.h>
 
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -554,13 +556,40 @@ static void cutting(void **state)
 	teardown(&x);
 }
 
+/* Whoever closes an engine while a sync of it runs has a bug that must not go on. */
+static void closing_too_early(void **state)
+{
+	struct zdb_sync *job;
+	struct world x;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	setup(&x, ZDB_USER);
+	assert_int_equal(zu_set(&x.u, "a", "1"), 0);
+	assert_int_equal(zdb_sync_begin(x.u.ns, ZDB_SYNC_DATA, &job), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)!freopen("/dev/null", "w", stderr);
+		(void)signal(SIGABRT, SIG_DFL);
+		(void)zdb_close(x.u.eng);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	assert_int_equal(zdb_sync_run(job), 0);
+	assert_int_equal(zdb_sync_done(job), 0);
+	teardown(&x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(waiting),           cmocka_unit_test(evicting),
 		cmocka_unit_test(bundles_user),      cmocka_unit_test(bundles_sequential),
-		cmocka_unit_test(bundles_compacted), cmocka_unit_test(closing_is_owed),
-		cmocka_unit_test(cutting),
+		cmocka_unit_test(bundles_compacted), cmocka_unit_test(closing_too_early),
+		cmocka_unit_test(closing_is_owed),   cmocka_unit_test(cutting),
 	};
 
 	if (access("/dev/shm", W_OK) == 0)
