@@ -155,11 +155,12 @@ static void window_drop(struct zdb *eng, struct tail *t)
 int tail_flush(struct zdb_ns *ns, struct tail *t)
 {
 	uint32_t n = t->size - t->written;
-	struct iovec iov = {t->buf + (t->written - t->from), n};
+	struct iovec iov = {NULL, n};
 	int rc;
 
 	if (n == 0)
 		return 0;
+	iov.iov_base = t->buf + (t->written - t->from);
 	rc = tail_write(ns, t, &iov, 1, n);
 	if (rc == 0 && ns->eng->window_bytes > WINDOW_ALL / 2)
 		window_drop(ns->eng, t);
