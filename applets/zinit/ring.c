@@ -1,7 +1,8 @@
 /*
- * ring: see ring.h. Records lie one after another, aligned to 8 bytes, and never wrap: where the next one does not
- * fit before the end, the rest of the mapping is skipped (len = SKIP, or less room than a header). Positions count all
- * bytes ever used, skipped ones included, so that "full" and "empty" cannot be confused.
+ * ring: see ring.h. Records lie one after another, aligned to 8 bytes, in two pieces of memory, the porch and the mapping
+ * behind it, and in one of them each: where the next one does not fit before the piece's end, the rest of the piece is
+ * skipped (len = SKIP, or less room than a header). Positions count all bytes ever used, skipped ones included, so that
+ * "full" and "empty" cannot be confused.
  */
 #include "ring.h"
 
@@ -16,27 +17,34 @@ static uint32_t record_bytes(uint32_t len)
 	return (uint32_t)(sizeof(struct ring_line) + ((len + 7u) & ~7u));
 }
 
-static struct ring_line *record_at(const struct ring *ring, uint64_t pos)
+static struct ring_line *record_at(struct ring *ring, uint64_t pos)
 {
-	return (struct ring_line *)(void *)(ring->base + pos % ring->size);
+	uint32_t at = (uint32_t)(pos % ring->size);
+
+	return (struct ring_line *)(void *)((at < RING_PORCH ? ring->porch : ring->base) + at);
 }
 
 static uint32_t room_to_end(const struct ring *ring, uint64_t pos)
 {
-	return ring->size - (uint32_t)(pos % ring->size);
+	uint32_t at = (uint32_t)(pos % ring->size);
+
+	return (at < RING_PORCH ? RING_PORCH : ring->size) - at;
 }
 
 /* Where the record that comes at or after `pos` begins, or tail. */
-static uint64_t settle(const struct ring *ring, uint64_t pos)
+static uint64_t settle(struct ring *ring, uint64_t pos)
 {
-	uint32_t room = room_to_end(ring, pos);
+	while (pos < ring->tail) {
+		uint32_t room = room_to_end(ring, pos);
 
-	if (pos < ring->tail && (room < sizeof(struct ring_line) || record_at(ring, pos)->len == SKIP))
+		if (room >= sizeof(struct ring_line) && record_at(ring, pos)->len != SKIP)
+			break;
 		pos += room;
+	}
 	return pos;
 }
 
-static uint64_t record_next(const struct ring *ring, uint64_t pos)
+static uint64_t record_next(struct ring *ring, uint64_t pos)
 {
 	return settle(ring, pos + record_bytes(record_at(ring, pos)->len));
 }
@@ -70,22 +78,41 @@ static void drop_oldest(struct ring *ring)
 		ring->hint_seq = 0;
 }
 
+/* Where a record of so many bytes can lie in one piece, from the tail on: at most two pieces' rests are left out. */
+static uint64_t place_for(const struct ring *ring, uint32_t need)
+{
+	uint64_t pos = ring->tail;
+
+	while (room_to_end(ring, pos) < need)
+		pos += room_to_end(ring, pos);
+	return pos;
+}
+
+/* Leaves out what lies before `pos`. */
+static void skip_to(struct ring *ring, uint64_t pos)
+{
+	while (ring->tail < pos) {
+		uint32_t room = room_to_end(ring, ring->tail);
+
+		if (room >= sizeof(struct ring_line))
+			record_at(ring, ring->tail)->len = SKIP;
+		ring->tail += room;
+	}
+}
+
 void ring_append(struct ring *ring, const struct ring_line *header, const void *data)
 {
-	uint32_t need = record_bytes(header->len), room, skip;
+	uint32_t need = record_bytes(header->len);
 	struct ring_line *record;
+	uint64_t pos;
 
 	ring->number++;
 	if (!ring->base || need > ring->size / 2)
 		return;
-	room = room_to_end(ring, ring->tail);
-	skip = room < need ? room : 0;
-	while (ring->lines > 0 && (ring->lines >= ring->lines_max ||
-				   ring->size - (ring->tail - ring->head) < (uint64_t)need + skip))
+	pos = place_for(ring, need);
+	while (ring->lines > 0 && (ring->lines >= ring->lines_max || pos + need - ring->head > ring->size))
 		drop_oldest(ring);
-	if (skip >= sizeof(struct ring_line))
-		record_at(ring, ring->tail)->len = SKIP;
-	ring->tail += skip;
+	skip_to(ring, pos);
 	if (ring->lines == 0)
 		ring->head = ring->tail;
 	record = record_at(ring, ring->tail);

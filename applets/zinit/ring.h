@@ -1,8 +1,9 @@
 /*
  * ring: the last lines of one service, bounded in bytes and lines.
  *
- * The memory is one mapping that is reserved when the service is loaded and touched only as lines come, so that a
- * quiet service costs nothing, and a chatty one pushes out only its own lines. Bytes are bytes: nothing is decoded.
+ * The memory is one mapping that is reserved when the service is loaded and touched only as lines come, so that a chatty
+ * service pushes out only its own lines. The first bytes are the struct's own: a service that says nothing has a few lines
+ * of ours about each start, and would need a whole page for them. Bytes are bytes: nothing is decoded.
  */
 #ifndef ZINIT_RING_H
 #define ZINIT_RING_H
@@ -14,6 +15,7 @@
 #define RING_BYTES     (256u << 10)
 #define RING_LINE_MAX  (16u << 10) /* a longer line is stored as several, all but the last marked as cut */
 #define RING_LINES_DEF 2000
+#define RING_PORCH     216 /* bytes in the struct, a multiple of 8: three starts */
 
 enum ring_stream { RING_OUT, RING_ERR, RING_TEST_OUT, RING_TEST_ERR, RING_STREAM_COUNT };
 
@@ -36,9 +38,10 @@ struct ring {
 	uint64_t number;   /* of the newest line */
 	uint64_t hint;     /* position of a record near which the last search ended, with its seq */
 	uint64_t hint_seq; /* 0 = none */
+	uint8_t porch[RING_PORCH] __attribute__((aligned(8))); /* stands for the mapping's first bytes */
 };
 
-/* Reserves the memory. 0, or a negative errno: then the ring keeps nothing, and everything below still works. */
+/* Reserves the memory; `bytes` are far more than RING_PORCH. 0, or a negative errno: then the ring keeps nothing, and everything below still works. */
 int ring_init(struct ring *ring, uint32_t bytes, uint32_t lines_max);
 void ring_release(struct ring *ring);
 

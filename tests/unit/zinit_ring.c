@@ -81,6 +81,30 @@ static void keeps_as_many_as_allowed(void **state)
 	ring_release(&ring);
 }
 
+/* The few lines that a silent service has touch nothing but the struct; what is longer lies whole in the mapping. */
+static void few_lines_need_no_page(void **state)
+{
+	static const char text[RING_LINE_MAX];
+	struct ring ring;
+
+	(void)state;
+	assert_int_equal(ring_init(&ring, RING_BYTES, 2000), 0);
+	for (uint64_t seq = 1; seq <= 4; seq++) {
+		struct ring_line line = {.len = seq < 4 ? 33 : 300, .seq = seq};
+		const uint8_t *at;
+
+		ring_append(&ring, &line, text);
+		at = (const uint8_t *)ring_find(&ring, seq);
+		if (seq < 4)
+			assert_true(at >= ring.porch && at < ring.porch + RING_PORCH);
+		else
+			assert_true(at >= ring.base && at < ring.base + RING_BYTES);
+	}
+	assert_int_equal(ring_find(&ring, 0)->seq, 1);
+	assert_int_equal(ring.lines, 4);
+	ring_release(&ring);
+}
+
 static void without_memory(void **state)
 {
 	struct ring ring = {.base = NULL};
@@ -98,6 +122,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_lines),
 		cmocka_unit_test(keeps_as_many_as_allowed),
+		cmocka_unit_test(few_lines_need_no_page),
 		cmocka_unit_test(without_memory),
 	};
 
