@@ -47,11 +47,6 @@ int compact_was(struct zdb_ns *ns, uint32_t file)
 	return n == (ssize_t)sizeof(b) && memcmp(b, "QSZC", 4) == 0;
 }
 
-bool compact_unsure(const struct zdb_ns *ns, uint32_t file)
-{
-	return ns->compact != NULL && ns->compact->failed && ns->compact->n == file;
-}
-
 bool compact_busy(const struct zdb_ns *ns)
 {
 	return ns->compact != NULL && !ns->compact->ended;

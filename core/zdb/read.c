@@ -396,7 +396,7 @@ static int get_user(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_
 
 	if (e == NULL)
 		return -ENOENT;
-	if (!compact_unsure(ns, e->file) && data_fd(ns, e->file, e->data_off, &f) == 0) {
+	if (data_fd(ns, e->file, e->data_off, &f) == 0) {
 		rc = record_read(ns, f, e->data_off, &want, rd);
 		fd_put(ns->eng, f);
 		if (rc != -EBADMSG)

@@ -326,8 +326,6 @@ int compact_was(struct zdb_ns *ns, uint32_t file);
 /* At load, before anything is read: ends a switch that a crash interrupted.  last: highest index file. */
 int compact_repair(struct zdb_ns *ns, bool litter, uint32_t last, char *why, size_t why_size);
 void compact_release(struct zdb_ns *ns);
-/* A failed switch: only a record's length and CRC tell which of the two files it lies in. */
-bool compact_unsure(const struct zdb_ns *ns, uint32_t file);
 bool compact_busy(const struct zdb_ns *ns);
 bool compact_covers(const struct zdb_ns *ns, uint32_t n); /* d<n> may be in the middle of it */
 

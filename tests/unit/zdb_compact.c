@@ -19,6 +19,7 @@
 
 #include "core/base/endian.h"
 #include "core/base/file.h"
+#include "core/zdb/compact_int.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_util.h"
 
@@ -122,6 +123,19 @@ static void do_sync(struct run *r, enum zdb_sync_kind kind)
 	}
 }
 
+/* What the server does each second: rewrites that wait get into the index files, unsynced. */
+static void do_tick(struct run *r)
+{
+	uint64_t next;
+	struct zdb_sync *job = zdb_tick(r->u.eng, 1000000 + r->ops * 5000, &next);
+
+	if (job == NULL)
+		return;
+	assert_int_equal(zdb_sync_run(job), 0);
+	while (zdb_sync_done(job) == 1)
+		assert_int_equal(zdb_sync_run(job), 0);
+}
+
 static void one_op(struct run *r)
 {
 	unsigned live[IDS], count = 0, dice = (unsigned)(test_random(&r->rng) % 100);
@@ -137,8 +151,10 @@ static void one_op(struct run *r)
 		do_set(r, live[test_random(&r->rng) % count], false);
 	else if (dice < 92)
 		do_del(r, live[test_random(&r->rng) % count]);
+	else if (dice < 96)
+		do_sync(r, dice < 94 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX);
 	else
-		do_sync(r, dice < 96 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX);
+		do_tick(r);
 }
 
 /* Four closed segments and an active one; the disk is not recorded yet. */
@@ -356,7 +372,7 @@ static void reclaims(void **state)
 {
 	uint64_t seed = *(uint64_t *)*state;
 
-	for (unsigned i = 0; i < 10; i++) {
+	for (unsigned i = 0; i < 5; i++) {
 		reclaim(ZDB_USER, ZDB_KEEP_NONE, seed + i);
 		reclaim(ZDB_SEQ, ZDB_KEEP_NONE, seed + i);
 		reclaim(ZDB_USER, ZDB_KEEP_ALL, seed + i);
@@ -407,6 +423,8 @@ static void interleaved(struct run *r, unsigned ops_each, bool look)
 		for (unsigned i = 0; i < ops_each; i++)
 			if (test_random(&r->rng) % 3 == 0)
 				one_op(r);
+		if (test_random(&r->rng) % 2 == 0)
+			do_tick(r);
 		rc = zdb_compact_done(c);
 		r->steps++;
 		if (look)
@@ -440,7 +458,7 @@ static void others_go_on(void **state)
 {
 	uint64_t seed = *(uint64_t *)*state;
 
-	for (unsigned i = 0; i < 15; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		while_writing(ZDB_USER, ZDB_KEEP_NONE, seed + i);
 		while_writing(ZDB_SEQ, ZDB_KEEP_NONE, seed + i);
 		while_writing(ZDB_USER, ZDB_KEEP_ALL, seed + i);
@@ -449,6 +467,24 @@ static void others_go_on(void **state)
 }
 
 /* ------------------------------------------------------------------------------------------------------- power cuts --- */
+
+static int no_note(void *ctx, const char *name, unsigned char type)
+{
+	(void)type;
+	if (strcmp(name, "compact") == 0 || strstr(name, ".new") != NULL || strstr(name, ".tmp") != NULL)
+		fail_msg("%s: %s is left", (const char *)ctx, name);
+	return 0;
+}
+
+static void no_litter(struct zu *u, char *where)
+{
+	char path[900];
+
+	zu_path(u, "default", "", path, sizeof(path));
+	assert_int_equal(file_list(path, no_note, where), 0);
+	snprintf(path, sizeof(path), "%s/default", u->data);
+	assert_int_equal(file_list(path, no_note, where), 0);
+}
 
 static int matching_prefix(struct run *r, struct zu *u, unsigned lower, unsigned upper, const char *where)
 {
@@ -488,6 +524,7 @@ static void check_cut(struct run *r, unsigned first, uint64_t cut, enum sim_poli
 	zu_at(&u, out, r->mode);
 	if (zu_open(&u) != 0)
 		fail_msg("%s: does not open: %s", where, u.why);
+	no_litter(&u, where);
 	p = matching_prefix(r, &u, lower, upper, where);
 	if (p < 0)
 		fail_msg("%s: not the state after any of %u..%u operations", where, lower, upper);
@@ -510,7 +547,7 @@ static void cut_everywhere(enum zdb_mode mode, uint64_t keep_s, uint64_t seed)
 	uint64_t calls;
 	char out[400];
 
-	prepare(r, 15);
+	prepare(r, 9);
 	first = r->ops;
 	r->disk = sim_disk_begin(r->u.dir);
 	r->u.opt.gather_writes = seed % 2 == 0;
@@ -602,7 +639,7 @@ static void faults_of(enum zdb_mode mode, uint64_t keep_s, uint64_t seed)
 	char dir[400];
 	uint64_t n;
 
-	prepare(r, 10);
+	prepare(r, 6);
 	snprintf(dir, sizeof(dir), "%s.fault", r->u.dir);
 	for (n = 1; one_fault(r, dir, n, false); n++)
 		;
@@ -672,12 +709,27 @@ static void damage(void **state)
 	zu_teardown(&u);
 }
 
+/* All index files are lost: they are made again from the log, and nothing rises from the dead. */
+static void index_lost(struct zu *u)
+{
+	for (unsigned n = 0; n < 3; n++) {
+		char name[8], path[900];
+
+		snprintf(name, sizeof(name), "i%u", n);
+		zu_path(u, "default", name, path, sizeof(path));
+		assert_int_equal(unlink(path), 0);
+	}
+	assert_int_equal(zu_open(u), 0);
+	assert_null(zu_get(u, "gone"));
+	assert_non_null(zu_get(u, "there"));
+	assert_string_equal(zu_get(u, "x"), "new");
+}
+
 /* Deletion markers go when nothing that they delete can come back, and not before. */
 static void markers(void **state)
 {
-	struct zdb_compact_options o = {.threshold = 0};
+	struct zdb_compact_options o = {.threshold = 40};
 	struct zdb_compact_figures f;
-	char path[900];
 	struct zu u;
 
 	(void)state;
@@ -686,28 +738,23 @@ static void markers(void **state)
 	assert_int_equal(zu_set(&u, "gone", "value"), 0);
 	assert_int_equal(zu_set(&u, "there", "a value that is much longer than what is gone"), 0);
 	assert_int_equal(zdb_jump(u.ns), 0);
+	assert_int_equal(zu_set(&u, "x", "a value that is much longer than what is left of this file"), 0);
 	assert_int_equal(zu_del(&u, "gone"), 0);
+	assert_int_equal(zu_set(&u, "x", "new"), 0);
 	assert_int_equal(zdb_jump(u.ns), 0);
-	o.threshold = 40; /* d0 is left as it is: the marker in d1 must stay */
+	/* d0 is left as it is: the marker in d1 must stay. */
 	assert_int_equal(zdb_compact(u.ns, &o, &f), 0);
-	assert_int_equal(f.rewritten, 0);
+	assert_int_equal(f.rewritten, 1);
+	assert_int_equal(f.dropped, 1);
+	zu_close(&u);
+	index_lost(&u);
 	o.threshold = 0;
 	assert_int_equal(zdb_compact(u.ns, &o, &f), 0);
 	assert_int_equal(f.rewritten, 2);
 	assert_int_equal(f.dropped, 2);
-	assert_int_equal(f.bytes_after, 28 + 18 + 5 + 45 + 28);
+	assert_int_equal(f.bytes_after, 28 + 18 + 5 + 45 + 28 + 18 + 1 + 3);
 	zu_close(&u);
-	/* All index files are lost: they are made again from the log, and nothing rises from the dead. */
-	for (unsigned n = 0; n < 3; n++) {
-		char name[8];
-
-		snprintf(name, sizeof(name), "i%u", n);
-		zu_path(&u, "default", name, path, sizeof(path));
-		assert_int_equal(unlink(path), 0);
-	}
-	assert_int_equal(zu_open(&u), 0);
-	assert_null(zu_get(&u, "gone"));
-	assert_non_null(zu_get(&u, "there"));
+	index_lost(&u);
 	zu_close(&u);
 	zu_teardown(&u);
 }
@@ -717,7 +764,7 @@ static void rebuilt(void **state)
 {
 	uint64_t seed = *(uint64_t *)*state;
 
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < 12; i++) {
 		struct run *r = run_new(i % 2 == 0 ? ZDB_USER : ZDB_SEQ, ZDB_KEEP_NONE, seed + i);
 		struct zdb_compact_options o = options_of(r, 0);
 		struct zdb_compact_figures f;
@@ -762,6 +809,7 @@ static void readers(void **state)
 	zu_setup(&u, ZDB_USER);
 	assert_int_equal(zu_open(&u), 0);
 	assert_int_equal(zu_set(&u, "dead", "1"), 0);
+	assert_int_equal(zu_set(&u, "small", "1"), 0);
 	assert_int_equal(zdb_set(u.ns, "big", 3, value, sizeof(value), 1, &res), 0);
 	assert_int_equal(zu_del(&u, "dead"), 0);
 	assert_int_equal(zdb_jump(u.ns), 0);
@@ -777,11 +825,162 @@ static void readers(void **state)
 	assert_memory_equal(got, value, sizeof(value));
 	zdb_read_end(u.ns, &before);
 	zdb_read_end(u.ns, &after);
+	/* The table knows the new place: one read. */
+	sys_fault_begin();
+	assert_int_equal(zdb_get(u.ns, "small", 5, &after, NULL), 0);
+	assert_int_equal(sys_fault_calls(SYS_CALL_READ), 1);
+	sys_fault_end();
+	zdb_read_end(u.ns, &after);
 	/* The unchanged test finds the value where it is now. */
 	assert_int_equal(zdb_set(u.ns, "big", 3, value, sizeof(value), 1, &res), 0);
 	assert_int_equal(res.outcome, ZDB_UNCHANGED);
 	zu_close(&u);
 	zu_teardown(&u);
+}
+
+/*
+ * What a client stored in a payload looks like another key's record, with its length and CRC, and lies in the new file where that
+ * record was in the old one: while the file is switched, nobody takes one for the other.
+ */
+static void forged(void **state)
+{
+	struct zdb_compact_options o = {.step = 1};
+	struct zdb_compact *c;
+	struct zdb_set_result res;
+	uint8_t value[64], image[19 + sizeof(value)], payload[16 + sizeof(image)] = {0};
+	uint8_t dead[sizeof(value) + 19 + 16], *got;
+	unsigned looks = 0;
+	size_t size;
+	struct zu u;
+	int rc;
+
+	(void)state;
+	memset(value, 'v', sizeof(value));
+	memset(dead, 'd', sizeof(dead));
+	/* Header, key, and a value with the same CRC: the polynomial itself, bits reflected, laid over it. */
+	image[0] = 1;
+	put_u32le(image + 1, sizeof(value));
+	put_u32le(image + 5, 28);
+	put_u32le(image + 9, zdb_crc(0, value, sizeof(value)));
+	image[13] = 0;
+	put_u32le(image + 14, 1);
+	image[18] = 'k';
+	memcpy(image + 19, value, sizeof(value));
+	for (unsigned i = 0; i < 33; i++) /* bit i of the message is the coefficient that comes i-th */
+		if ((UINT64_C(0x11EDC6F41) >> (32 - i) & 1) != 0)
+			image[19 + 16 + i / 8] ^= (uint8_t)(1u << i % 8);
+	assert_int_equal(zdb_crc(0, image + 19, sizeof(value)), zdb_crc(0, value, sizeof(value)));
+	assert_memory_not_equal(image + 19, value, sizeof(value));
+	memcpy(payload + 16, image, sizeof(image));
+	zu_setup(&u, ZDB_USER);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zdb_set(u.ns, "x", 1, dead, sizeof(dead), 1, &res), 0);
+	assert_int_equal(zdb_set(u.ns, "k", 1, value, sizeof(value), 1, &res), 0);
+	assert_int_equal(zdb_set(u.ns, "z", 1, payload, sizeof(payload), 1, &res), 0);
+	assert_int_equal(zu_del(&u, "x"), 0);
+	assert_int_equal(zdb_jump(u.ns), 0);
+	assert_int_equal(zdb_compact_begin(u.ns, &o, &c), 0);
+	do {
+		(void)zdb_compact_run(c);
+		rc = zdb_compact_done(c);
+		assert_int_equal(zu_value(u.ns, "k", 1, &got, &size), 0);
+		assert_int_equal(size, sizeof(value));
+		assert_memory_equal(got, value, sizeof(value));
+		free(got);
+		looks++;
+	} while (rc > 0);
+	assert_int_equal(rc, 0);
+	assert_true(looks > 5);
+	zdb_compact_end(c);
+	/* It does lie there. */
+	got = zu_file(&u, "default", "d0", &size);
+	assert_memory_equal(got + 28 + 19 + sizeof(dead), image, sizeof(image));
+	free(got);
+	zu_close(&u);
+	zu_teardown(&u);
+}
+
+/* What lived when history was looked at, and is superseded before it is copied, is history that was promised. */
+static void superseded_meanwhile(void **state)
+{
+	struct zdb_compact_options o = {.keep_s = ZDB_KEEP_ALL};
+	struct zdb_compact *c;
+	uint8_t cursor[8];
+	struct zdb_read rd;
+	struct zu u;
+	bool more;
+	int rc;
+
+	(void)state;
+	zu_setup(&u, ZDB_USER);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zu_set(&u, "x", "dead"), 0);
+	assert_int_equal(zu_del(&u, "x"), 0);
+	assert_int_equal(zu_set(&u, "a", "1"), 0);
+	assert_int_equal(zdb_jump(u.ns), 0);
+	assert_int_equal(zdb_compact_begin(u.ns, &o, &c), 0);
+	assert_int_equal(zdb_compact_done(c), 2); /* the segment is opened */
+	assert_int_equal(zdb_compact_done(c), 1); /* and its history known */
+	assert_int_equal(zu_set(&u, "a", "2"), 0);
+	assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_INDEX), 0);
+	do {
+		(void)zdb_compact_run(c);
+		while ((rc = zdb_compact_done(c)) == 2)
+			;
+	} while (rc == 1);
+	assert_int_equal(rc, 0);
+	zdb_compact_end(c);
+	assert_int_equal(zdb_history(u.ns, "a", 1, NULL, 0, &rd, cursor, &more, NULL), 0);
+	assert_true(more);
+	assert_memory_equal(rd.data, "2", 1);
+	zdb_read_end(u.ns, &rd);
+	assert_int_equal(zdb_history(u.ns, "a", 1, cursor, 8, &rd, cursor, &more, NULL), 0);
+	assert_memory_equal(rd.data, "1", 1);
+	zdb_read_end(u.ns, &rd);
+	zu_close(&u);
+	zu_teardown(&u);
+}
+
+/* The flag of a dropped record was in the page cache only: a power cut loses it, the repair sets it again. */
+static void flag_is_lost(void **state)
+{
+	struct run *r = run_new(ZDB_USER, ZDB_KEEP_NONE, 1);
+	struct zdb_compact_options o = options_of(r, 0);
+	struct zdb_compact *c;
+	char out[400];
+	struct zu u;
+	int rc;
+
+	(void)state;
+	assert_int_equal(zu_open(&r->u), 0);
+	assert_int_equal(zu_set(&r->u, "a", "1"), 0);
+	assert_int_equal(zu_set(&r->u, "b", "1"), 0);
+	assert_int_equal(zdb_jump(r->u.ns), 0);
+	zu_close(&r->u);
+	r->disk = sim_disk_begin(r->u.dir);
+	assert_int_equal(zu_open(&r->u), 0);
+	assert_int_equal(zu_set(&r->u, "a", "2"), 0);
+	do_tick(r);
+	assert_int_equal(zdb_compact_begin(r->u.ns, &o, &c), 0);
+	do { /* to the end of re-pointing; the index files are not synced */
+		rc = zdb_compact_done(c);
+		if (rc == 1 && c->phase != COMPACT_SETTLE)
+			(void)zdb_compact_run(c);
+	} while (c->phase != COMPACT_SETTLE);
+	assert_int_equal(rc, 1);
+	zu_crash(&r->u);
+	sim_disk_stop(r->disk);
+	snprintf(out, sizeof(out), "%s.cut", r->u.dir);
+	sim_disk_materialise(r->disk, sim_disk_calls(r->disk), SIM_DROP, 1, out);
+	zu_at(&u, out, ZDB_USER);
+	assert_int_equal(zu_open(&u), 0);
+	assert_string_equal(zu_get(&u, "a"), "2");
+	assert_string_equal(zu_get(&u, "b"), "1");
+	check_scan(&u, 2, "flag lost");
+	zu_close(&u);
+	assert_int_equal(zdb_verify(&u.opt, finding, "flag lost"), 0);
+	assert_int_equal(file_rm_tree(out), 0);
+	run_free(r);
 }
 
 /* Proofs and compaction keep out of each other's way; what else is refused. */
@@ -857,6 +1056,9 @@ int main(void)
 		cmocka_unit_test(markers),
 		cmocka_unit_test_prestate(rebuilt, &seed),
 		cmocka_unit_test(readers),
+		cmocka_unit_test(forged),
+		cmocka_unit_test(superseded_meanwhile),
+		cmocka_unit_test(flag_is_lost),
 		cmocka_unit_test(refusals),
 	};
 
