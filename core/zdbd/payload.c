@@ -3,7 +3,8 @@
  *
  * A small payload is copied into the client's replies. A larger one that is in memory, and the last thing this client asked for, goes to
  * the socket from where it lies. A big one is verified first, piece by piece, and then sent from its file by the kernel: it is never
- * copied into our memory as a whole. While its bytes leave, the client is blocked, so that nothing is appended behind the header.
+ * copied into our memory, unless it is the end of one that the client is slow to take. While bytes leave from a file the client is
+ * blocked, so that nothing is appended behind the header.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -169,7 +170,7 @@ static bool verify_elsewhere(struct payload *p)
 
 /* ---------------------------------------------------------------------------------------------------- from the file */
 
-/* The kernel cannot send from this file: what is left is copied. */
+/* What is left is copied into the replies. */
 static void send_copy(struct client *c)
 {
 	struct payload *p = c->payload;
@@ -199,6 +200,9 @@ bool payload_send(struct client *c)
 			c->d->stats.tx_bytes += (uint64_t)n;
 			c->progress_ms = loop_now_ms(c->d->loop);
 		} else if (n < 0 && errno == EAGAIN) {
+			/* its next requests are read meanwhile: it may be sending all of them before it takes a reply */
+			if (p->left <= OUT_HIGH)
+				send_copy(c);
 			return true;
 		} else if (n < 0 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
 			send_copy(c);
