@@ -1,7 +1,7 @@
 """What tests/bench/zdb.sh measures. Run that."""
 import os, re, statistics, struct, subprocess, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'story'))
-from zdb_lib import Client, Server, servers, wait_until
+from zdb_lib import PEER, Client, Peer, Server, servers, wait_until
 import shutil, socket, tempfile
 
 ROUNDS = int(os.environ.get('ROUNDS', 5))
@@ -28,11 +28,11 @@ class Redis:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
-def rate(address, arguments, words=(), last=None):
+def rate(address, arguments, words=(), last=None, limit=600):
     """Requests per second of one redis-benchmark run; `last` is a last word too long for the command line."""
     where = ['-s', address] if isinstance(address, str) else ['-h', address[0], '-p', str(address[1])]
     out = subprocess.run(['redis-benchmark', *where, '-q', '--csv', *(['-x'] if last else []), *arguments, *words], input=last, stdout=subprocess.PIPE,
-                         stderr=subprocess.DEVNULL, timeout=600)
+                         stderr=subprocess.DEVNULL, timeout=limit)
     rows = [line for line in out.stdout.decode().splitlines() if line.startswith('"') and not line.startswith('"test"')]
     return float(rows[-1].split(',')[1].strip('"'))
 
@@ -54,16 +54,25 @@ def spread(values):
     return '%.2f..%.2f' % (min(values), max(values))
 
 
-def row(what, ours, theirs, wanted, cpu=None):
-    ratios = [a / b for a, b in zip(ours, theirs)]
-    print('| %s | %.0f | %.0f | %.2f | %s | %s | %s |' % (what, statistics.median(ours), statistics.median(theirs), statistics.median(ratios), spread(ratios), wanted,
-                                                       '%.1f / %.1f' % cpu if cpu else ''))
+def original_rate(*arguments):
+    """The same of the original 0-db, which may stop answering a long pipeline for ever: then 0."""
+    try:
+        return rate(*arguments, limit=60)
+    except subprocess.TimeoutExpired:
+        return 0
+
+
+def row(what, got, wanted):
+    ratios = [a / b for a, b in zip(got['z'], got['r'])]
+    cpu = [statistics.median(got[name + 'cpu']) for name in ('z', 'r')]
+    print('| %s | %.0f | %.0f | %.2f | %s | %s | %.1f / %.1f |%s' % (what, statistics.median(got['z']), statistics.median(got['r']), statistics.median(ratios), spread(ratios),
+                                                                   wanted, *cpu, ' %.0f |' % statistics.median(got['o']) if 'o' in got else ''))
     sys.stdout.flush()
 
 
-def pairs(z, r):
-    print('| operation, 50 clients | zdb/s | redis/s | ratio (median) | spread | wanted | CPU us/op |')
-    print('|---|---|---|---|---|---|---|')
+def pairs(z, r, o):
+    print('| operation, 50 clients | zdb/s | redis/s | ratio (median) | spread | wanted | CPU us/op |' + (' 0-db/s |' if o else ''))
+    print('|---|---|---|---|---|---|---|' + ('---|' if o else ''))
     for size, pipeline, count, wanted in (64, 1, 150000, (1, 1)), (4096, 1, 80000, (1, 1)), (64, 16, 800000, (0.8, 0.8)), (131072, 1, 5000, (2, 1.5)):
         count = max(500, int(count * SCALE))
         for net in 'unix', 'tcp':
@@ -77,24 +86,27 @@ def pairs(z, r):
                         before = cpu_us(s.process.pid)
                         got.setdefault(name, []).append(rate(s.path if net == 'unix' else ('127.0.0.1', s.port), arguments, words, value))
                         got.setdefault(name + 'cpu', []).append((cpu_us(s.process.pid) - before) / count)
-                row('%s %d B%s, %s' % (test.upper(), size, ' -P %d' % pipeline if pipeline > 1 else '', net), got['z'], got['r'], '%g' % want,
-                    (statistics.median(got['zcpu']), statistics.median(got['rcpu'])))
+                    if o:
+                        got.setdefault('o', []).append(original_rate(o.path if net == 'unix' else ('127.0.0.1', o.port), arguments, words, value))
+                row('%s %d B%s, %s' % (test.upper(), size, ' -P %d' % pipeline if pipeline > 1 else '', net), got, '%g' % want)
 
 
-def mget(z, r):
-    print('\n| MGET of 20 keys of 64 B, one client | zdb ms | redis ms | wanted ms |')
-    print('|---|---|---|---|')
-    for s in z, r:
+def mget(z, r, o):
+    print('\n| MGET of 20 keys of 64 B, one client | zdb ms | redis ms | wanted ms |' + (' 0-db ms |' if o else ''))
+    print('|---|---|---|---|' + ('---|' if o else ''))
+    every = [('z', z), ('r', r)] + ([('o', o)] if o else [])
+    for _, s in every:
         c = Client(s.path)
         for i in range(20):
             c('SET', 'mget%d' % i, 'x' * 64)
     for net, wanted in ('unix', 0.2), ('tcp', 0.3):
-        got = {'z': [], 'r': []}
+        got = {}
         for n in range(ROUNDS):
-            for name, s in ('z', z), ('r', r):
-                got[name].append(1000 / rate(s.path if net == 'unix' else ('127.0.0.1', s.port), ['-c', '1', '-n', '5000'],
-                                             ['MGET'] + ['mget%d' % i for i in range(20)]))
-        print('| %s | %.3f | %.3f | %g |' % (net, statistics.median(got['z']), statistics.median(got['r']), wanted))
+            for name, s in every:
+                # the original takes 40 ms for each over TCP
+                got.setdefault(name, []).append(1000 / rate(s.path if net == 'unix' else ('127.0.0.1', s.port), ['-c', '1', '-n', '200' if name == 'o' else '5000'],
+                                                            ['MGET'] + ['mget%d' % i for i in range(20)]))
+        print('| %s | %.3f | %.3f | %g |%s' % (net, statistics.median(got['z']), statistics.median(got['r']), wanted, ' %.3f |' % statistics.median(got['o']) if o else ''))
 
 
 def pss(s):
@@ -136,8 +148,8 @@ def start_time(s):
     return time.monotonic() - begin
 
 
-def million(mode):
-    s = Server('bench', '--mode', mode, '--datasize', '1G').start()
+def million(mode, kind=Server):
+    s = kind('bench', '--mode', mode, '--datasize', '1G').start()
     empty = pss(s)
     load(s, mode == 'seq')
     s.stop()
@@ -147,8 +159,8 @@ def million(mode):
         loaded = pss(s)
         scan, entries = full_scan(s, b'8bytekey' if mode == 'seq' else b'key:000000000000')
         s.stop()
-    print('| %d keys, %s mode | start %.3f s (%s) | full SCAN of %d in %.2f s | PSS %.1f MiB, %.1f bytes per key over empty |' % (
-        MILLION, mode, statistics.median(times), spread(times), entries, scan, loaded / 2**20, (loaded - empty) / MILLION))
+    print('| %s%d keys, %s mode | start %.3f s (%s) | full SCAN of %d in %.2f s | PSS %.1f MiB, %.1f bytes per key over empty |' % (
+        '' if kind is Server else '0-db: ', MILLION, mode, statistics.median(times), spread(times), entries, scan, loaded / 2**20, (loaded - empty) / MILLION))
     sys.stdout.flush()
 
 
@@ -174,15 +186,19 @@ def main():
     z = Server('bench', '--mode', 'user', '--datasize', '1G', tcp=True).start()
     idle = pss(z)
     r = Redis()
-    pairs(z, r)
-    mget(z, r)
+    o = Peer('bench-original', '--mode', 'user', '--datasize', '1G', tcp=True).start() if PEER else None
+    pairs(z, r, o)
+    mget(z, r, o)
     r.stop()
     z.stop()
+    if o:
+        o.stop()
     print('\nidle: PSS %.2f MiB (wanted 3)\n' % (idle / 2**20))
     print('| 1M keys | start after a clean stop | SCAN | memory |')
     print('|---|---|---|---|')
-    million('user')
-    million('seq')
+    for kind in [Server] + ([Peer] if PEER else []):
+        million('user', kind)
+        million('seq', kind)
     fsync()
 
 

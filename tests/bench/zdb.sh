@@ -1,5 +1,6 @@
 #!/bin/bash
 # zdb beside Debian's redis-server (appendonly everysec): rates, latencies, memory, start. ROUNDS=5, SCALE=1 (part of the operations).
+# With ZDB_PEER=/path/to/zdb the original 0-db gets columns and rows of its own.
 # Figures are medians of interleaved pairs; a ratio is ours / redis's in the same round. Needs redis-server and redis-tools.
 set -u
 cd "$(dirname "$0")/../.." || exit 1

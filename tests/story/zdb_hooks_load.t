@@ -7,7 +7,7 @@ from zdb_lib import *
 
 OK = Status('OK')
 SEGMENT = 524288
-RUNNING_MAX, MISSING_MAX = 32, 16       # as docs/architecture.md says
+RUNNING_MAX, MISSING_MAX = 32, 16       # of one server: docs/zdb-differences.md
 
 # One program for all. What it does for a server lies beside that server's data: one line per begin and end, appended in one write; it waits while
 # hold-TYPE exists; jump-data keeps the closed file, missing-data brings it back.
