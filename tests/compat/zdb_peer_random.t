@@ -12,6 +12,7 @@ PASSWORDS = ['pw', 'other', ADMIN]
 NAMES = ['default', 'a', 'b', 'c']
 CONNECTIONS = 4
 PREFIXES = ['GE', 'KEYT', 'PIN', 'dBs', '']
+PREFIX_RULE = 'prefixes of names are names there (2.3)'
 BEGIN = int(time.time())
 
 
@@ -124,15 +125,15 @@ EXCEPTIONS = {
     'history cursors of other keys': lambda d, w, t, o: w[0] == 'HISTORY' and len(w) == 3 and (d.place, w[1], w[2]) not in d.given and isinstance(o, Error),
     'the length of a key is taken modulo 256 there': lambda d, w, t, o: w[0] in ('HISTORY', 'KEYCUR') and len(w) > 1 and (len(w[1]) > 255 or not w[1]) and isinstance(o, Error),
     'extensions': lambda d, w, t, o: w[0] in ('SYNC', 'GETRANGE', 'BATCH', 'EVICT', 'CUT', 'SPOOL') and is_error(t, 'Command not supported'),
-    'prefixes of names are names there (2.3)': lambda d, w, t, o: w[0] in PREFIXES and is_error(o, 'Command not supported'),
+    PREFIX_RULE: lambda d, w, t, o: w[0] in PREFIXES and is_error(o, 'Command not supported'),
 }
 
 
 class Differential:
-    def __init__(self, rng, mode, *options):
+    def __init__(self, rng, mode, *options, of_ours=()):
         self.rng, self.mode = rng, mode
         options = options + (('--mode', mode) if mode != 'mixed' else ()) + ('--datasize', '524288')
-        self.servers = [Peer('random-original', *options, tcp=True), Server('random', *options, tcp=True)]
+        self.servers = [Peer('random-original', *options, tcp=True), Server('random', *options, *of_ours, tcp=True)]
         for s in self.servers:
             s.start()
         self.pairs = [self.connect(n) for n in range(CONNECTIONS)]
@@ -394,9 +395,9 @@ def no_commands(d):
 total, excused = 0, collections.Counter()
 
 
-def play(rng, mode, *options):
+def play(rng, mode, *options, of_ours=()):
     global total
-    d = Differential(rng, mode, *options)
+    d = Differential(rng, mode, *options, of_ours=of_ours)
     for n in range(CONNECTIONS):
         d.at = n
         if n < 2:
@@ -419,7 +420,9 @@ def play(rng, mode, *options):
 def main():
     rng = seed()
     play(rng, 'user')
-    play(rng, 'user', '--admin', ADMIN)
+    before = excused[PREFIX_RULE]
+    play(rng, 'user', '--admin', ADMIN, of_ours=['--prefix-commands'])
+    equal(excused[PREFIX_RULE], before, '--prefix-commands: prefixes are names here too')
     play(rng, 'seq', '--admin', ADMIN)
     play(rng, 'mixed', '--admin', ADMIN, '--protect')
     play(rng, 'mixed', '--maxsize', '200000')
