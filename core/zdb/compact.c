@@ -13,7 +13,8 @@
 #include "core/base/file.h"
 #include "core/zdb/compact_int.h"
 
-#define STEP_DEFAULT 1024u
+#define STEP_DEFAULT 512u
+#define STEP_MAX     (CHUNK_SIZE / ROW_SIZE)
 #define CHAIN_MAX    16u /* older versions that are followed before one is taken for reachable */
 
 /* ------------------------------------------------------------------------------------------- what reads ask for --- */
@@ -80,6 +81,11 @@ static void segment_forget(struct zdb_compact *c)
 	if (c->old != NULL)
 		fd_put(c->ns->eng, c->old);
 	c->old = NULL;
+	if (c->reader_fd >= 0) {
+		assert(c->drop_fd < 0); /* the run that copied this one has closed the one before */
+		c->drop_fd = c->reader_fd;
+		c->reader_fd = -1;
+	}
 	if (c->log != NULL)
 		fd_put(c->ns->eng, c->log);
 	c->log = NULL;
@@ -144,8 +150,8 @@ static int step_next(struct zdb_compact *c)
 	int rc;
 
 	if (c->n >= c->end) {
-		c->phase = COMPACT_OVER;
-		return 0;
+		c->phase = c->drop_fd >= 0 ? COMPACT_CLOSE : COMPACT_OVER;
+		return c->drop_fd >= 0;
 	}
 	rc = segment_open(c);
 	if (rc < 0)
@@ -358,15 +364,15 @@ static void table_move(struct zdb_ns *ns, const struct compact_row *row, const u
 
 static int step_repoint(struct zdb_compact *c)
 {
+	uint32_t left = c->intent.rows - c->row, count = left < c->opt.step ? left : c->opt.step;
 	const uint8_t *rec;
-	int rc = 0, rc2;
+	int rc = intent_read(c->intent_fd, c->row, count, c->buf), rc2;
 
-	for (unsigned i = 0; rc == 0 && i < c->opt.step && c->row < c->intent.rows; i++) {
+	for (uint32_t i = 0; rc == 0 && i < count; i++) {
 		struct compact_row r;
 
-		rc = intent_row(c->intent_fd, c->row, &r);
-		if (rc == 0)
-			rc = patch_row(&c->patcher, &r, &rec);
+		row_decode(&r, c->buf + i * ROW_SIZE);
+		rc = patch_row(&c->patcher, &r, &rec);
 		if (rc != 0)
 			break;
 		if (rec != NULL)
@@ -500,8 +506,10 @@ int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *optio
 	c->opt = *options;
 	if (c->opt.step == 0)
 		c->opt.step = STEP_DEFAULT;
+	if (c->opt.step > STEP_MAX)
+		c->opt.step = STEP_MAX;
 	c->clean = true;
-	c->intent_fd = -1;
+	c->intent_fd = c->reader_fd = c->drop_fd = -1;
 	/* From the marker's file on recovery would walk them. */
 	c->end = ns->data.number;
 	if (ns->mark.state != 0 && ns->mark.file < c->end)
@@ -511,8 +519,16 @@ int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *optio
 	return 0;
 }
 
+static void drop_old(struct zdb_compact *c)
+{
+	if (c->drop_fd >= 0)
+		sys->close(c->drop_fd);
+	c->drop_fd = -1;
+}
+
 int zdb_compact_run(struct zdb_compact *c)
 {
+	drop_old(c);
 	if (c->phase == COMPACT_COPY)
 		c->rc = compact_copy(c);
 	else if (c->phase == COMPACT_DIRSYNC)
@@ -542,6 +558,9 @@ static int step(struct zdb_compact *c)
 		return step_copies(c);
 	case COMPACT_SETTLE:
 		return step_settled(c);
+	case COMPACT_CLOSE:
+		c->phase = COMPACT_OVER;
+		break;
 	case COMPACT_OVER:
 		break;
 	}
@@ -587,6 +606,7 @@ static void compact_free(struct zdb_compact *c)
 	if (c->patcher.f != NULL)
 		fd_put(ns->eng, c->patcher.f);
 	segment_forget(c);
+	drop_old(c);
 	mem_free(c->buf);
 	mem_free(c);
 	zdb_ns_unref(ns);

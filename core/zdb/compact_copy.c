@@ -644,8 +644,11 @@ int compact_copy(struct zdb_compact *c)
 		rc = reader_open(&x.data, c->ns, DATA_FILE, c->n, CHUNK_SIZE);
 		if (rc == 0)
 			rc = copy_file(&x, new_path, rows_temp);
-		if (rc == 0)
+		if (rc == 0) {
 			c->copied = COPIED_WHOLE;
+			c->reader_fd = x.data.fd;
+			x.data.fd = -1;
+		}
 	}
 	reader_close(&x.data);
 	reader_close(&x.index);

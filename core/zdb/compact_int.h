@@ -10,6 +10,7 @@
  *   REPOINT  owner   index records, row by row of the intent, in steps
  *   COPIES   owner   sequential mode with history: the flagged copies, wherever they are, in steps
  *   SETTLE   worker  index files synced, intent removed
+ *   CLOSE    worker  after the last one: the space of the old file
  *
  * What lives is what the index *file* says, without what waits in memory: a flag is in the file only after what
  * superseded the record is durable, so nothing is dropped that a crash could bring back, and what dies meanwhile is only
@@ -64,6 +65,7 @@ enum compact_phase {
 	COMPACT_REPOINT,
 	COMPACT_COPIES,
 	COMPACT_SETTLE,
+	COMPACT_CLOSE,
 	COMPACT_OVER,
 };
 
@@ -92,6 +94,11 @@ struct zdb_compact {
 	uint8_t *buf;                               /* CHUNK_SIZE, of those walks */
 	/* what copying said */
 	enum copied copied;
+	/*
+	 * The last close of a file without a name gives its blocks back, which takes as long as it is large: so the worker keeps
+	 * a descriptor of the old file beyond the owner's, and closes it when it runs next.
+	 */
+	int reader_fd, drop_fd;
 	bool dead_left; /* it was not worth it, or refused */
 	uint64_t new_size, dropped;
 	char why[160];
@@ -117,7 +124,8 @@ int intent_path(const struct zdb_ns *ns, char *buf);
 int intent_open(const struct zdb_ns *ns, struct compact_intent *it, int *fd);
 /* Removes it durably. */
 int intent_remove(const struct zdb_ns *ns);
-int intent_row(int fd, uint32_t number, struct compact_row *r);
+void row_decode(struct compact_row *r, const uint8_t b[ROW_SIZE]);
+int intent_read(int fd, uint32_t number, uint32_t count, uint8_t *b); /* rows, as they are there; 0 or -EIO */
 /* The row of an old offset: 0, -ENOENT, -EIO. */
 int intent_find(int fd, const struct compact_intent *it, uint32_t old_off, struct compact_row *r);
 

@@ -111,15 +111,29 @@ int intent_remove(const struct zdb_ns *ns)
 	return file_sync_dir(ns->index_dir) == 0 ? 0 : -EIO;
 }
 
-int intent_row(int fd, uint32_t number, struct compact_row *r)
+void row_decode(struct compact_row *r, const uint8_t b[ROW_SIZE])
+{
+	*r = (struct compact_row){get_u32le(b), get_u32le(b + 4), get_u32le(b + 8), get_u32le(b + 12)};
+}
+
+int intent_read(int fd, uint32_t number, uint32_t count, uint8_t *b)
+{
+	size_t size = (size_t)count * ROW_SIZE;
+
+	return file_pread_full(fd, b, size, (off_t)(INTENT_HEAD + (uint64_t)number * ROW_SIZE)) ==
+			       (ssize_t)size
+		       ? 0
+		       : -EIO;
+}
+
+static int intent_row(int fd, uint32_t number, struct compact_row *r)
 {
 	uint8_t b[ROW_SIZE];
+	int rc = intent_read(fd, number, 1, b);
 
-	if (file_pread_full(fd, b, sizeof(b), (off_t)(INTENT_HEAD + (uint64_t)number * ROW_SIZE)) !=
-	    (ssize_t)sizeof(b))
-		return -EIO;
-	*r = (struct compact_row){get_u32le(b), get_u32le(b + 4), get_u32le(b + 8), get_u32le(b + 12)};
-	return 0;
+	if (rc == 0)
+		row_decode(r, b);
+	return rc;
 }
 
 int intent_find(int fd, const struct compact_intent *it, uint32_t old_off, struct compact_row *r)

@@ -452,7 +452,7 @@ struct zdb_compact_options {
 		keep_s; /* older versions younger than this many seconds are kept; ZDB_KEEP_NONE, ZDB_KEEP_ALL */
 	uint64_t now_s;     /* Unix seconds, what `younger` counts from */
 	unsigned threshold; /* percent of a file that must be reclaimable, else it is left as it is */
-	unsigned step;      /* index records that one call of done looks at, at most; 0 = 1024 */
+	unsigned step;      /* index records that one call of done looks at, at most; 0 = 512 */
 	zdb_finding_fn *fn; /* owner thread: files that are refused; may be NULL */
 	void *fn_ctx;
 };
