@@ -1,7 +1,7 @@
 /*
  * mount: one mounted volume: the FUSE session, its threads, its stop, and what others may ask about it.
  *
- * fs_fuse.c turns requests of the kernel into fs_op_* calls; mount.c owns the session and the stop; guard.c sees to it
+ * fs_fuse*.c turn requests of the kernel into fs_op_* calls; mount.c owns the session and the stop; guard.c sees to it
  * that a dead mount never stays behind; mount_ctl.c answers on the control socket.
  */
 #ifndef ZDBFS_MOUNT_H
