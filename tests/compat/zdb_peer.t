@@ -226,6 +226,7 @@ def visit(s, h, what, section):
     equal([c('SELECT', 'empty', 'pw'), c('SET', 'k', 'v' * 200000), c('SELECT', 'empty')],
           [OK, Error('No space left on this namespace'), Error('Namespace protected and private')], 'passwords and limits hold')
     equal(info(c, 'empty')['worm'], 'yes', 'and worm')
+    equal(sorted(c('NSLIST')), [b'default', b'empty', b'n'], 'no file of the other is taken for a namespace')
     c.close()
     equal(s.stop(), 143, 'it stops')
     wrong = changed_wrongly(before, files(s, 'n'), h.store.sequential)
@@ -361,6 +362,37 @@ def killed(rng, mode):
         theirs.stop()
 
 
+def killed_in_a_pipeline(rng, mode):
+    """The same in the middle of a pipeline that nobody reads: whatever was kept, both answer it alike."""
+    options = ('--mode', mode, '--datasize', str(SIZE))
+    for life in range(4):
+        writer, ours, theirs = Server('cut', *options), Server('cut-read', *options), Peer('cut-original', *options)
+        h = History(rng, mode == 'seq')
+        c = writer.start().client()
+        equal([c('NSNEW', 'n'), c('SELECT', 'n')], [OK, OK], 'a namespace')
+        data = b''.join(c.pack(*op) for op, _ in h.grow(400))
+        c.sock.settimeout(0.5)
+        try:
+            c.sock.sendall(data[:rng.randrange(len(data))])
+        except OSError:
+            pass                # its replies fill the connection: it takes no more
+        writer.kill()
+        for s in ours, theirs:
+            copy(writer, s)
+        done = subprocess.run([QSFS, 'zdb', '--recover', '--data', theirs.file('data'), '--index', theirs.file('index'), '--mode', mode], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+        equal(done.returncode, 0, '%s, life %d: killed in a pipeline, recovered' % (mode, life))
+        foreign, lost = inserted_later(theirs, 'n') if mode == 'user' else (), has_empty_file(theirs, 'n')
+        answers = []
+        for s in ours, theirs:
+            c = enter(s.start(), 'n')
+            answers.append(look(c, 'n', h.store.keys(), h.store.sequential))
+            c.close()
+            s.stop()
+        agree(answers[1], answers[0], 'the original and a recovering server of ours answer alike', 'killed',
+              lambda row: (row[0][0] == 'HISTORY' and row[0][1] in foreign) or (row[0] == 'RSCAN' and lost))
+
+
 # ---- J: a follower
 
 def follow(master, follower, name):
@@ -421,6 +453,7 @@ def main():
     rotation()
     for mode in 'user', 'seq':
         killed(rng, mode)
+        killed_in_a_pipeline(rng, mode)
     followers(rng)
     note('%d comparisons: %s' % (sum(compared.values()), ', '.join('%s %d' % row for row in sorted(compared.items()))))
 
