@@ -13,10 +13,13 @@
 #include "core/base/file.h"
 #include "core/base/hex.h"
 #include "core/base/log.h"
+#include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/crypto/crypto.h"
 
 #define PASSWORD_BYTES 24
+#define PORT_MIN       10240u
+#define PORT_TRIES     200
 
 /* A bound socket keeps the port ours until all ports are chosen. 0 = any. The descriptor, or a negative errno. */
 static int port_take(uint16_t want, uint16_t *got)
@@ -41,6 +44,37 @@ static int port_take(uint16_t want, uint16_t *got)
 	return fd;
 }
 
+/* The first port that the kernel gives to outgoing connections. */
+static uint32_t first_ephemeral(void)
+{
+	unsigned first = 32768;
+	char *text = NULL;
+
+	if (file_read_all("/proc/sys/net/ipv4/ip_local_port_range", 64, &text, NULL) == 0 &&
+	    sscanf(text, "%u", &first) != 1)
+		first = 32768;
+	mem_free(text);
+	return first;
+}
+
+/*
+ * A free port that no outgoing connection can get: a store that is away for a moment (or all of a volume that is down) finds it
+ * free again. Any port where there are few such ones. As port_take().
+ */
+static int port_new(uint16_t *got)
+{
+	uint32_t count = first_ephemeral(), number;
+	int fd = -EADDRINUSE;
+
+	count = count > PORT_MIN ? count - PORT_MIN : 0;
+	for (int i = 0; fd == -EADDRINUSE && i < PORT_TRIES && count >= 1024; i++) {
+		if (crypto_random(&number, sizeof(number)) != 0)
+			break;
+		fd = port_take((uint16_t)(PORT_MIN + number % count), got);
+	}
+	return fd == -EADDRINUSE ? port_take(0, got) : fd;
+}
+
 static void store_address(struct volume_store *s)
 {
 	snprintf(s->address, sizeof(s->address), "127.0.0.1:%u", s->port);
@@ -59,7 +93,7 @@ static int ports_choose(struct volume *v, unsigned *changed)
 
 		fds[n] = before ? port_take(before, &s->port) : -EADDRINUSE;
 		if (fds[n] < 0)
-			fds[n] = port_take(0, &s->port);
+			fds[n] = port_new(&s->port);
 		rc = fds[n] < 0 ? fds[n] : 0;
 		*changed += s->port != before;
 		store_address(s);

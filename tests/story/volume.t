@@ -30,6 +30,9 @@ diag "tree: $(wc -l <"$T/want") entries, $(du -sm "$T/tree" | cut -f1) MB"
 ok "up makes a new volume and mounts it" qsfs up --data "$D" --mount "$M"
 ok "the mount is of type fuse.zdbfs" test "$(findmnt -no FSTYPE "$M")" = fuse.zdbfs
 ok "keys are private" test "$(stat -c %a "$D/keys") $(stat -c %a "$D/keys/volume.key")" = "700 600"
+first=$(cut -f1 /proc/sys/net/ipv4/ip_local_port_range)
+ports=$(awk -v first="$first" '/^port = / { print ($3 < first) ? "safe" : "ephemeral" }' "$D/backends/backends.ini" | sort | uniq -c)
+ok "no store has a port that an outgoing connection could take while it is away" test "$(echo $ports)" = "10 safe"
 ok "the tree can be copied in" cp -a "$T/tree" "$M/"
 tree_manifest "$M/tree" >"$T/got"
 ok "every file has its checksum, mode, time and link target" cmp "$T/want" "$T/got"
