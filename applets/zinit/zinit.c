@@ -288,16 +288,22 @@ static const struct opt status_options[] = {
 	OPT_END,
 };
 
+/* The same word to each service; with --wait until all are in that state. */
+static int tell_each(struct command *c, const char *word, const char *until)
+{
+	int code = 0;
+
+	for (int i = 0; code == 0 && i < c->args.argc; i++)
+		code = simple(c, (const char *const[]){word, c->args.argv[i], NULL});
+	return code == 0 && c->conf.is_wait ? wait_for(c, until) : code;
+}
+
 static int verb_start(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
 {
 	struct command c;
 	int code;
 
-	if (!begin(&c, self, verb, ctx, argc, argv, 1, -1, &code))
-		return code;
-	for (int i = 0; code == 0 && i < c.args.argc; i++)
-		code = simple(&c, (const char *const[]){"start", c.args.argv[i], NULL});
-	return code == 0 && c.conf.is_wait ? wait_for(&c, "ready") : code;
+	return begin(&c, self, verb, ctx, argc, argv, 1, -1, &code) ? tell_each(&c, "start", "ready") : code;
 }
 
 static int verb_stop(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
@@ -305,11 +311,7 @@ static int verb_stop(const struct applet *self, const struct verb *verb, void *c
 	struct command c;
 	int code;
 
-	if (!begin(&c, self, verb, ctx, argc, argv, 1, -1, &code))
-		return code;
-	for (int i = 0; code == 0 && i < c.args.argc; i++)
-		code = simple(&c, (const char *const[]){"stop", c.args.argv[i], NULL});
-	return code == 0 && c.conf.is_wait ? wait_for(&c, "down") : code;
+	return begin(&c, self, verb, ctx, argc, argv, 1, -1, &code) ? tell_each(&c, "stop", "down") : code;
 }
 
 static int verb_restart(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
