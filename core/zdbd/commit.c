@@ -101,6 +101,8 @@ void zns_free(struct zns *z)
 	complete(&z->waiting, -ESTALE);
 	list_del(&z->link);
 	list_del(&z->all);
+	spooling_wait(z);
+	numbers_free(&z->owed);
 	rotations_forget(z);
 	zdb_ns_set_owner_data(z->ns, NULL);
 	zdb_ns_unref(z->ns);

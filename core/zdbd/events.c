@@ -1,8 +1,7 @@
 /*
  * events: what the engine tells us becomes intentions in the spool and hook programs.
  *
- * A segment that closed is in the spool, its bundle first, before the engine takes the next record; a failure is the engine's to
- * repeat. Hooks of rotations run beside everything else, but in upstream's order within one namespace: jump-index N, jump-data N when it has
+ * A segment that closed goes to the spool beside the loop (spooling.c). Hooks of rotations run beside everything else, but in upstream's order within one namespace: jump-index N, jump-data N when it has
  * ended, jump-index N+1.
  *
  * The dirty list belongs to the hook from the rotation on: the engine's map is emptied then, so that what later writes make dirty is kept apart.
@@ -80,10 +79,14 @@ static int spool_descriptor(struct zdbd *d, const char *ns)
 
 int ns_dropped(struct zdbd *d, const char *ns)
 {
+	struct zdb_ns *dropped = zdb_ns_find(d->eng, ns, strlen(ns));
+	struct zns *z = dropped ? zdb_ns_owner_data(dropped) : NULL;
 	struct spool_intent in;
 
 	if (!d->spool || ns_is_temp(d, ns))
 		return 0;
+	if (z) /* nothing of the old generation comes behind this */
+		spooling_wait(z);
 	intent_init(&in, SPOOL_NSDROP, ns);
 	return put(d, &in);
 }
@@ -121,12 +124,13 @@ static int write_bundle(struct spool_writer *w, const struct zdb_bundle *bundle)
 	return err ? err : zdb_bundle_read(bundle, write_bytes, w);
 }
 
-static int spool_bundle(struct zdbd *d, const char *ns, const struct zdb_bundle *bundle)
+int bundle_begin(struct zdbd *d, const char *ns, const struct zdb_bundle *bundle, struct spool_writer **out)
 {
 	struct spool_intent in;
 	struct spool_writer *w;
 	int err;
 
+	*out = NULL;
 	intent_init(&in, SPOOL_BUNDLE, ns);
 	in.first = in.last = bundle->segment;
 	in.size = BUNDLE_HEAD + (uint64_t)BUNDLE_EXTENT * bundle->extents_count + bundle->bytes;
@@ -136,27 +140,43 @@ static int spool_bundle(struct zdbd *d, const char *ns, const struct zdb_bundle 
 		if (err)
 			spool_put_abort(w);
 		else
-			err = spool_put_commit(w, NULL);
+			*out = w;
 	}
+	return err;
+}
+
+static int spool_bundle(struct zdbd *d, const char *ns, const struct zdb_bundle *bundle)
+{
+	struct spool_writer *w;
+	int err = bundle_begin(d, ns, bundle, &w);
+
+	if (!err)
+		err = spool_put_commit(w, NULL);
 	if (err)
 		log_err("cannot spool bundle namespace=%s number=%u: %s", ns, bundle->segment, err_str(err));
 	return err;
 }
 
-static int spool_segment(struct zdbd *d, struct zdb_ns *ns, uint32_t closed)
+void segment_intent(struct spool_intent *in, struct zdb_ns *ns, uint32_t closed)
 {
-	struct spool_intent in;
 	char path[PATH_SIZE];
 	struct stat st;
 
-	intent_init(&in, SPOOL_SEGMENT, zdb_ns_name(ns));
-	in.first = in.last = closed;
+	intent_init(in, SPOOL_SEGMENT, zdb_ns_name(ns));
+	in->first = in->last = closed;
 	zdb_ns_data_path(ns, closed, path, sizeof(path));
 	/* a path that is too long is left out: it follows from namespace and number */
-	if (strlen(path) < sizeof(in.path))
-		str_copy(in.path, sizeof(in.path), path);
+	if (strlen(path) < sizeof(in->path))
+		str_copy(in->path, sizeof(in->path), path);
 	if (sys->stat(path, &st) == 0)
-		in.size = (uint64_t)st.st_size;
+		in->size = (uint64_t)st.st_size;
+}
+
+static int spool_segment(struct zdbd *d, struct zdb_ns *ns, uint32_t closed)
+{
+	struct spool_intent in;
+
+	segment_intent(&in, ns, closed);
 	return put(d, &in);
 }
 
@@ -184,14 +204,13 @@ static int compare_u32(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void numbers_free(struct numbers *n)
+void numbers_free(struct numbers *n)
 {
 	mem_free(n->v);
 	memset(n, 0, sizeof(*n));
 }
 
-/* Adds `count` numbers; keeps them sorted and single. False: out of memory, unchanged. */
-static bool numbers_add(struct numbers *to, const uint32_t *v, size_t count)
+bool numbers_add(struct numbers *to, const uint32_t *v, size_t count)
 {
 	uint32_t *grown;
 	size_t i, n = 0;
@@ -210,6 +229,12 @@ static bool numbers_add(struct numbers *to, const uint32_t *v, size_t count)
 			grown[n++] = grown[i];
 	to->count = n;
 	return true;
+}
+
+void numbers_drop_first(struct numbers *n)
+{
+	if (n->count > 0)
+		memmove(n->v, n->v + 1, --n->count * sizeof(*n->v));
 }
 
 static bool numbers_add_engine(struct numbers *to, struct zdb_ns *ns)
@@ -286,8 +311,6 @@ static void rotation_free(struct rotation *r)
 	mem_free(r);
 }
 
-static void rotation_start(struct zns *z);
-
 static void jump_data(struct zns *z, uint32_t closed)
 {
 	char from[PATH_SIZE], to[PATH_SIZE];
@@ -319,8 +342,7 @@ static void jump_index_done(struct hook *h, bool ok)
 	rotation_start(z);
 }
 
-/* The hooks of the oldest rotation, unless they run already. */
-static void rotation_start(struct zns *z)
+void rotation_start(struct zns *z)
 {
 	char from[PATH_SIZE], to[PATH_SIZE];
 	struct list *first = list_first(&z->rotations);
@@ -329,7 +351,7 @@ static void rotation_start(struct zns *z)
 	char *text;
 	int err = -ENOMEM;
 
-	if (z->running || !first)
+	if (z->running || !first || z->spooling || z->owed.count > 0)
 		return;
 	r = container_of(first, struct rotation, link);
 	/* what an earlier one failed to take over goes with this one */
@@ -354,7 +376,15 @@ static void rotation_start(struct zns *z)
 
 void rotations_retry(struct zdbd *d)
 {
-	list_each(&d->namespaces, it) rotation_start(container_of(it, struct zns, all));
+	uint64_t now = loop_now_ms(d->loop);
+
+	list_each(&d->namespaces, it)
+	{
+		struct zns *z = container_of(it, struct zns, all);
+
+		spooling_tick(z, now);
+		rotation_start(z);
+	}
 }
 
 void rotations_forget(struct zns *z)
@@ -405,16 +435,12 @@ static int on_segment_closed(void *ctx, struct zdb_ns *ns, uint32_t closed, cons
 			     const struct zdb_bundle *bundle)
 {
 	struct zdbd *d = ctx;
-	const char *name = zdb_ns_name(ns);
-	int err = 0;
+	struct zns *z = zns_of(d, ns);
+	int err = z ? 0 : -ENOMEM;
 
 	(void)dirty; /* the same list, as a text */
-	if (d->spool && !ns_is_temp(d, name)) {
-		if (bundle)
-			err = spool_bundle(d, name, bundle);
-		if (!err)
-			err = spool_segment(d, ns, closed);
-	}
+	if (!err && d->spool && !ns_is_temp(d, zdb_ns_name(ns)))
+		err = spooling_start(z, closed, bundle);
 	if (!err && d->opt.hook)
 		err = rotation_add(d, ns, closed);
 	/* the dirty list is the hook's from here on */

@@ -362,8 +362,11 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		return err_set(why, err == -EBUSY ? -E_LOCKED : err, "%s",
 			       sentence[0] ? sentence : err_str(err));
 	zdb_refused_each(d->eng, report_refused, d);
-	while ((ns = zdb_ns_next(d->eng, ns)))
+	while ((ns = zdb_ns_next(d->eng, ns))) {
 		report_recovery(ns);
+		if (zdb_ns_recovery(ns)->unclean)
+			spooling_after_crash(d, ns);
+	}
 	return set_up_default(d, why);
 }
 
@@ -389,7 +392,9 @@ int zdbd_serve(struct zdbd *d, struct err_text *why)
 
 	d->sync_pool = worker_pool_new(d->loop, "zdb-sync", SYNC_THREADS, SYNC_QUEUE, 0);
 	d->read_pool = worker_pool_new(d->loop, "zdb-read", READ_THREADS, READ_QUEUE, 0);
-	if (!d->sync_pool || !d->read_pool)
+	if (d->spool)
+		d->spool_pool = worker_pool_new(d->loop, "zdb-spool", 1, SYNC_QUEUE, 0);
+	if (!d->sync_pool || !d->read_pool || (d->spool && !d->spool_pool))
 		return err_set(why, -errno, "cannot start threads: %s", err_str(errno));
 	d->serving = true;
 	err = listen_start(d);
@@ -486,6 +491,9 @@ static void settle(struct zdbd *d)
 	client_shut_down_all(d);
 	compaction_stop(d);
 	compaction_end(d);
+	worker_pool_free(d->spool_pool, true);
+	d->spool_pool = NULL;
+	list_each(&d->namespaces, it)(void) spooling_again(container_of(it, struct zns, all)); /* it logs */
 	worker_pool_free(d->sync_pool, true);
 	d->sync_pool = NULL;
 	worker_pool_free(d->read_pool, true);

@@ -77,12 +77,20 @@ struct zns {
 	struct worker_job job;
 	struct list rotations;      /* struct rotation: hooks of rotations, in order */
 	bool running;               /* the jump-index of the first of them runs */
+	struct spooling *spooling;  /* the segment on its way to the spool */
+	struct numbers owed;        /* closed segments that could not be spooled */
+	uint64_t owed_next_ms;      /* when they are tried again */
 	struct numbers carried;     /* dirty index files that a failed jump-index has not taken over */
 	uint64_t unsynced_since_ms; /* 0 = nothing written since the last sync began */
 };
 
 struct zns *zns_of(struct zdbd *d, struct zdb_ns *ns); /* makes it when needed; NULL: out of memory */
 void zns_free(struct zns *z);                          /* NULL is fine */
+
+void numbers_free(struct numbers *n);
+/* Adds `count` numbers; keeps them sorted and single. False: out of memory, unchanged. */
+bool numbers_add(struct numbers *to, const uint32_t *v, size_t count);
+void numbers_drop_first(struct numbers *n);
 
 void sync_wait(struct zns *z, struct sync_waiter *w, bool index);
 void sync_cancel(struct sync_waiter *w);
@@ -366,7 +374,23 @@ void dirty_forget(struct zns *z);
 void rotations_forget(struct zns *z);
 /* The engine is about to close: hooks that bring segments back have nobody to tell any more. */
 void missing_forget(struct zdbd *d);
-/* Hooks of rotations that could not be started. */
+/* The hooks of the oldest rotation, unless they run already or its segment is not in the spool yet. */
+void rotation_start(struct zns *z);
+/* A bundle, written and to be committed or aborted; and the intention that a closed segment must be stored. */
+int bundle_begin(struct zdbd *d, const char *ns, const struct zdb_bundle *bundle, struct spool_writer **out);
+void segment_intent(struct spool_intent *in, struct zdb_ns *ns, uint32_t closed);
+
+/* spooling.c: segment `closed` goes to the spool. What the bundle needs is taken here; the rest may fail later, see there. */
+int spooling_start(struct zns *z, uint32_t closed, const struct zdb_bundle *bundle);
+/* Until the one on its way is there, or is owed. */
+void spooling_wait(struct zns *z);
+/* Those that failed, once more, now. */
+int spooling_again(struct zns *z);
+void spooling_tick(struct zns *z, uint64_t now_ms);
+/* After a crash: the last closed segment may have been on its way. */
+void spooling_after_crash(struct zdbd *d, struct zdb_ns *ns);
+
+/* Segments that could not be spooled, hooks of rotations that could not be started. */
 void rotations_retry(struct zdbd *d);
 
 /* ----------------------------------------------------------------------------------------------- server */
@@ -415,7 +439,7 @@ struct zdbd {
 	struct loop_timer tick; /* 1 s */
 	struct loop_timer wait_timer;
 	struct loop_timer engine_timer; /* zdb_tick */
-	struct worker_pool *sync_pool, *read_pool;
+	struct worker_pool *sync_pool, *read_pool, *spool_pool;
 	struct worker_pool *compact_pool; /* NULL until the first one */
 	struct compaction *compaction;    /* running, or NULL */
 
