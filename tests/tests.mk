@@ -71,10 +71,20 @@ test:
 	@sh scripts/host-tools.sh build asan test
 	+@MAKE='$(MAKE)' JOBS=$(JOBS) PARTIAL=0 sh scripts/test-all.sh
 
-bench: all
+# Programs that measure: tables of their own, or requests for a server.
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+BENCH_BIN := $(BENCH_SRC:tests/bench/%.c=$(OUT)/tests/bench/%)
+-include $(BENCH_SRC:%.c=$(OBJ)/%.d)
+
+$(OUT)/tests/bench/%: $(OBJ)/tests/bench/%.o $(CORE_LIB) $(OUT)/link-flags
+	@mkdir -p $(@D)
+	@echo '  LINK    $@'
+	$(SHOW)$(CC) $(LDFLAGS_OUR) -o $@ $< -Wl,--start-group $(CORE_LIB) -Wl,--end-group $(LIBS)
+
+bench: all $(BENCH_BIN)
 	@for b in $(call selected,$(sort $(wildcard tests/bench/*.sh))); do \
-		echo "== $$b"; QSFS='$(CURDIR)/$(BUILD)/qsfs' bash $$b || exit 1; echo; done
+		echo "== $$b"; QSFS='$(CURDIR)/$(BUILD)/qsfs' BENCH_BIN='$(CURDIR)/$(OUT)/tests/bench' bash $$b || exit 1; echo; done
 
 -include $(FUZZ_SRC:%.c=$(OBJ)/%.d)
 .PHONY: unit-bins fuzz-bins test-unit test-story asan test-asan test-config fuzz test bench
-.SECONDARY: $(UNIT_SRC:%.c=$(OBJ)/%.o) $(FUZZ_SRC:%.c=$(OBJ)/%.o)
+.SECONDARY: $(BENCH_SRC:%.c=$(OBJ)/%.o) $(UNIT_SRC:%.c=$(OBJ)/%.o) $(FUZZ_SRC:%.c=$(OBJ)/%.o)

@@ -1,9 +1,10 @@
 """What tests/bench/zdb.sh measures. Run that."""
 import os, re, statistics, struct, subprocess, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'story'))
-from zdb_lib import PEER, Client, Peer, Server, servers, wait_until
+from zdb_lib import QSFS, PEER, Client, Peer, Server, servers, wait_until
 import shutil, socket, tempfile
 
+BENCH_BIN = os.environ.get('BENCH_BIN', os.path.join(os.path.dirname(QSFS), 'x86_64', 'tests', 'bench'))
 ROUNDS = int(os.environ.get('ROUNDS', 5))
 SCALE = float(os.environ.get('SCALE', 1))
 MILLION = int(1000000 * SCALE)
@@ -42,6 +43,13 @@ def key_and_value(test, size):
     if test == 'get':
         return ['GET', 'key:__rand_int__'], None
     return ['SET', 'key:__rand_int__'], b'x' * (size - 12) + b'__rand_int__'
+
+
+def large_rate(address, test, size, count):
+    """Requests per second of the load generator for large values (tests/bench/resp_load.c)."""
+    where = 'unix:' + address if isinstance(address, str) else str(address[1])
+    out = subprocess.run([os.path.join(BENCH_BIN, 'resp_load'), where, '50', str(count), test, str(size), '1000'], stdout=subprocess.PIPE, check=True, timeout=600)
+    return float(out.stdout.split()[0])
 
 
 def cpu_us(pid):
@@ -83,12 +91,34 @@ def pairs(z, r, o):
                 for n in range(ROUNDS):
                     order = [('z', z), ('r', r)] if n % 2 else [('r', r), ('z', z)]
                     for name, s in order:
-                        before = cpu_us(s.process.pid)
-                        got.setdefault(name, []).append(rate(s.path if net == 'unix' else ('127.0.0.1', s.port), arguments, words, value))
-                        got.setdefault(name + 'cpu', []).append((cpu_us(s.process.pid) - before) / count)
+                        address = s.path if net == 'unix' else ('127.0.0.1', s.port)
+                        measured(s, count, got, name, lambda: rate(address, arguments, words, value))
                     if o:
                         got.setdefault('o', []).append(original_rate(o.path if net == 'unix' else ('127.0.0.1', o.port), arguments, words, value))
                 row('%s %d B%s, %s' % (test.upper(), size, ' -P %d' % pipeline if pipeline > 1 else '', net), got, '%g' % want)
+
+
+def measured(s, count, got, name, run):
+    """One run against one server: rate, and the processor time the server took per request."""
+    before = cpu_us(s.process.pid)
+    got.setdefault(name, []).append(run())
+    got.setdefault(name + 'cpu', []).append((cpu_us(s.process.pid) - before) / count)
+
+
+def large(z, r):
+    """128 KiB by a load generator that does not copy them twice itself. What was written before is on the disk first."""
+    print('\n| large values, lean load generator, 50 clients | zdb/s | redis/s | ratio (median) | spread | wanted | CPU us/op |')
+    print('|---|---|---|---|---|---|---|')
+    count = max(1000, int(10000 * SCALE))
+    for net in 'unix', 'tcp':
+        for test, want in ('set', 2), ('get', 1.5):
+            got = {}
+            for n in range(ROUNDS):
+                for name, s in [('z', z), ('r', r)] if n % 2 else [('r', r), ('z', z)]:
+                    os.sync()
+                    address = s.path if net == 'unix' else ('127.0.0.1', s.port)
+                    measured(s, count, got, name, lambda: large_rate(address, test, 131072, count))
+            row('%s 128 KiB, %s' % (test.upper(), net), got, '%g' % want)
 
 
 def mget(z, r, o):
@@ -188,6 +218,7 @@ def main():
     r = Redis()
     o = Peer('bench-original', '--mode', 'user', '--datasize', '1G', tcp=True).start() if PEER else None
     pairs(z, r, o)
+    large(z, r)
     mget(z, r, o)
     r.stop()
     z.stop()
