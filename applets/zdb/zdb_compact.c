@@ -133,12 +133,19 @@ static void compact_one(struct outcome *o, struct zdb_ns *ns)
 					  .threshold = (unsigned)o->conf->threshold,
 					  .fn = refused_file};
 	struct zdb_compact_figures f;
+	uint64_t before = 0, after = 0;
 	int err = zdb_compact(ns, &opt, &f);
 
-	if (err)
+	if (!err)
+		err = zdb_compact_index(ns, opt.threshold, &before, &after);
+	if (err) {
 		refuse_ns(o, zdb_ns_name(ns), engine_reason(err));
-	else
-		add_figures(o, zdb_ns_name(ns), &f);
+		return;
+	}
+	add_figures(o, zdb_ns_name(ns), &f);
+	if (before > after && !o->conf->quiet)
+		printf("%s: index %llu -> %llu bytes\n", zdb_ns_name(ns), (unsigned long long)before,
+		       (unsigned long long)after);
 }
 
 /*

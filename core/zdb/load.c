@@ -58,7 +58,7 @@ static int found_each(void *ctx, const char *name, unsigned char type)
 		f->legacy = true;
 	if (f->writable && file_is_temp(name) && file_join(path, sizeof(path), f->dir, name) == 0)
 		(void)sys->unlink(path); /* litter of a crash */
-	if (f->which == DATA_FILE && str_ends(name, ".new"))
+	if (str_ends(name, ".new"))
 		f->litter = true;
 	n = name_number(name, f->which == INDEX_FILE ? 'i' : 'd');
 	if (n < 0)
@@ -724,7 +724,10 @@ static int find_and_choose(struct zdb_ns *ns, struct found *f, struct mark *m, u
 	if (f->legacy)
 		return say(why, why_size, -EINVAL,
 			   "unsupported database: zdb-index-00000 of an early version is here");
-	rc = compact_repair(ns, f->litter, (uint32_t)(f->index_last < 0 ? 0 : f->index_last), why, why_size);
+	rc = reindex_repair(ns, f->litter, why, why_size);
+	if (rc == 0)
+		rc = compact_repair(ns, f->litter, (uint32_t)(f->index_last < 0 ? 0 : f->index_last), why,
+				    why_size);
 	if (rc != 0)
 		return rc;
 	rc = mark_read(ns, m);

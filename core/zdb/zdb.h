@@ -486,6 +486,15 @@ void zdb_compact_end(struct zdb_compact *c);
 int zdb_compact(struct zdb_ns *ns, const struct zdb_compact_options *options,
 		struct zdb_compact_figures *figures);
 
+/*
+ * User mode: index files without the records that compactions have dropped, when that gives back `threshold` percent.
+ * Cursors of SCAN and HISTORY that were handed out become invalid, and the namespace is loaded again: for a namespace
+ * that nobody is using.  A crash at any point is repaired by the next load.  Memory: 8 bytes for each run of such
+ * records.  before, after: bytes of all index files.  0 (also in sequential mode, where it does nothing), -EBUSY, -EROFS,
+ * -ENOSPC, -EIO (answers -EIO until it is loaded again), -ENOMEM.
+ */
+int zdb_compact_index(struct zdb_ns *ns, unsigned threshold, uint64_t *before, uint64_t *after);
+
 /* The segment that is being compacted now and the first one that will not be; false: none. */
 bool zdb_compact_progress(const struct zdb_ns *ns, uint32_t *segment, uint32_t *end);
 

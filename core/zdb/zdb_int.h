@@ -10,7 +10,7 @@
  *   sync    split sync, tick                      rotate  rotation, cut
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
- *   compact_intent  the note that makes its switch one step
+ *   compact_intent  the note that makes its switch one step     compact_index  index files, offline
  *   load    opening a namespace                   replay  the log from the marker -> the index
  *   gap     damage in the log, or its torn end    foreign what somebody else wrote
  *   ns      namespaces, descriptors, properties   open    roots, locks, engine
@@ -325,6 +325,8 @@ struct zdb_fd *compact_fd(const struct zdb_ns *ns, uint32_t file, uint32_t off, 
 int compact_was(struct zdb_ns *ns, uint32_t file);
 /* At load, before anything is read: ends a switch that a crash interrupted.  last: highest index file. */
 int compact_repair(struct zdb_ns *ns, bool litter, uint32_t last, char *why, size_t why_size);
+/* The same for index files (compact_index.c). */
+int reindex_repair(struct zdb_ns *ns, bool litter, char *why, size_t why_size);
 void compact_release(struct zdb_ns *ns);
 bool compact_busy(const struct zdb_ns *ns);
 bool compact_covers(const struct zdb_ns *ns, uint32_t n); /* d<n> may be in the middle of it */

@@ -54,16 +54,23 @@ for mode in user seq; do
 		report $? "$mode: every answer, $time start"
 		stop
 	done
-	# The closed files rewritten: all answers are the same, but those of DATA RAW, which name places in the files.
-	"$qsfs" zdb compact --keep-history all --threshold 0 "zdb-$mode" >out 2>&1
+	# The closed files rewritten: all answers are the same, but those of DATA RAW, which name places in the files. Stopped, the
+	# index of user keys is rewritten too, and then cursors differ.
+	start "zdb-$mode" "$mode"
+	"$qsfs" zdb compact -s "$work/s" --keep-history all --threshold 0 >out 2>&1
 	[ $? = 3 ] && [ "$(grep -c "not compacted" out)" = 1 ] && grep -q "alpha: [1-9]" out
 	report $? "$mode: compacted, but for the one in worm mode"
+	verify "$work/s" "$golden/zdb-$mode.manifest.jsonl"
+	grep -q " passed" out && ! grep FAIL out | grep -v "^FAIL dataraw" >/dev/null
+	report $? "$mode: every answer, with its history, after it"
+	stop
+	"$qsfs" zdb compact --keep-history all --threshold 0 "zdb-$mode" >out 2>&1
 	"$qsfs" zdb check "zdb-$mode" >out 2>&1
 	report $? "$mode: whole afterwards"
 	start "zdb-$mode" "$mode"
 	verify "$work/s" "$golden/zdb-$mode.manifest.jsonl"
-	grep -q " passed" out && ! grep FAIL out | grep -v "^FAIL dataraw" >/dev/null
-	report $? "$mode: every answer, with its history, after it"
+	grep -q " passed" out && ! grep FAIL out | grep -Ev "^FAIL (dataraw|history|keycur)" >/dev/null
+	report $? "$mode: and with its index rewritten"
 	stop
 	start "replay-$mode" "$mode" &&
 		verify "$work/s" "$golden/zdb-$mode.manifest.jsonl" --replay "zdb-$mode/ops.jsonl"

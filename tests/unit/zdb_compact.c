@@ -471,7 +471,8 @@ static void others_go_on(void **state)
 static int no_note(void *ctx, const char *name, unsigned char type)
 {
 	(void)type;
-	if (strcmp(name, "compact") == 0 || strstr(name, ".new") != NULL || strstr(name, ".tmp") != NULL)
+	if (strcmp(name, "compact") == 0 || strcmp(name, "reindex") == 0 || strstr(name, ".new") != NULL ||
+	    strstr(name, ".tmp") != NULL)
 		fail_msg("%s: %s is left", (const char *)ctx, name);
 	return 0;
 }
@@ -581,6 +582,114 @@ static void power_cuts(void **state)
 	cut_everywhere(ZDB_SEQ, ZDB_KEEP_ALL, seed + 3);
 }
 
+/* -------------------------------------------------------------------------------------------------- index files --- */
+
+/* Compacted, and the index files after it; the disk is recorded during the latter. */
+static void index_run(struct run *r, bool record)
+{
+	struct zdb_compact_options o = options_of(r, 0);
+	struct zdb_compact_figures f;
+	uint64_t before, after;
+
+	prepare(r, 20);
+	assert_int_equal(zu_open(&r->u), 0);
+	for (unsigned i = 0; i < 10; i++)
+		one_op(r);
+	assert_int_equal(zdb_compact(r->u.ns, &o, &f), 0);
+	zu_close(&r->u);
+	if (record)
+		r->disk = sim_disk_begin(r->u.dir);
+	assert_int_equal(zu_open(&r->u), 0);
+	assert_int_equal(zdb_compact_index(r->u.ns, 0, &before, &after), 0);
+	assert_true(r->mode == ZDB_SEQ ? before == 0 : after < before);
+	check_state(r, &r->u, r->ops, "index rewritten");
+	assert_int_equal(zdb_compact_index(r->u.ns, 0, &before, &after), 0);
+	assert_int_equal(before, after);
+	if (!record)
+		for (unsigned i = 0; i < 10; i++)
+			one_op(r);
+	zu_close(&r->u);
+	if (record)
+		sim_disk_stop(r->disk);
+}
+
+/* `previous` leads from each record to the one before it, over the borders of files, and no record is without data. */
+static void check_previous(struct run *r)
+{
+	uint32_t last = 0;
+
+	for (unsigned n = 0;; n++) {
+		char name[16];
+		size_t size, at = 29;
+		uint8_t *b;
+
+		snprintf(name, sizeof(name), "i%u", n);
+		b = zu_file(&r->u, "default", name, &size);
+		if (b == NULL)
+			return;
+		for (; at < size; at += 34u + b[at]) {
+			assert_int_equal(get_u32le(b + at + 9), last);
+			assert_true(r->mode == ZDB_SEQ || get_u32le(b + at + 1) != 0);
+			last = (uint32_t)at;
+		}
+		assert_int_equal(at, size);
+		free(b);
+	}
+}
+
+static void index_files(void **state)
+{
+	uint64_t seed = *(uint64_t *)*state;
+
+	for (unsigned i = 0; i < 12; i++) {
+		struct run *r =
+			run_new(i % 4 == 3 ? ZDB_SEQ : ZDB_USER, i % 2 == 0 ? ZDB_KEEP_NONE : 60, seed + i);
+
+		index_run(r, false);
+		assert_int_equal(zdb_verify(&r->u.opt, finding, "index rewritten"), 0);
+		assert_int_equal(zu_open(&r->u), 0);
+		assert_false(zdb_ns_recovery(r->u.ns)->foreign);
+		check_state(r, &r->u, r->ops, "opened again");
+		zu_close(&r->u);
+		check_previous(r);
+		run_free(r);
+	}
+}
+
+static void index_cuts(void **state)
+{
+	static const enum sim_policy policies[] = {SIM_KEEP, SIM_DROP, SIM_RANDOM};
+	uint64_t seed = *(uint64_t *)*state;
+	struct run *r = run_new(ZDB_USER, 60, seed);
+	uint64_t calls, before, after;
+	char out[400], where[400], what[200];
+
+	index_run(r, true);
+	calls = sim_disk_calls(r->disk);
+	snprintf(out, sizeof(out), "%s.cut", r->u.dir);
+	for (uint64_t cut = 0; cut <= calls; cut++) {
+		for (unsigned i = 0; i < 3; i++) {
+			struct zu u;
+
+			sim_disk_materialise(r->disk, cut, policies[i], cut + 3, out);
+			snprintf(where, sizeof(where), "cut %llu (%s) policy %u", (unsigned long long)cut,
+				 cut == 0 ? "-" : sim_disk_describe(r->disk, cut - 1, what, sizeof(what)), i);
+			zu_at(&u, out, r->mode);
+			if (zu_open(&u) != 0)
+				fail_msg("%s: does not open: %s", where, u.why);
+			no_litter(&u, where);
+			check_state(r, &u, r->ops, where);
+			assert_int_equal(zdb_compact_index(u.ns, 0, &before, &after), 0);
+			check_state(r, &u, r->ops, where);
+			zu_close(&u);
+			assert_int_equal(zdb_verify(&u.opt, finding, where), 0);
+			assert_int_equal(file_rm_tree(out), 0);
+		}
+	}
+	print_message("index: %llu cuts, 3 states each\n", (unsigned long long)calls + 1);
+	run_free(r);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- faults --- */
 
 static void copy_tree(struct zu *u, const char *to)
@@ -598,8 +707,9 @@ static bool one_fault(struct run *r, const char *dir, uint64_t n, bool memory)
 	struct zdb_compact_figures f;
 	char where[100];
 	struct zu u;
+	uint64_t before, after;
 	bool fired;
-	int rc;
+	int rc, index = 0;
 
 	snprintf(where, sizeof(where), "%s %llu fails", memory ? "allocation" : "call",
 		 (unsigned long long)n);
@@ -614,12 +724,15 @@ static bool one_fault(struct run *r, const char *dir, uint64_t n, bool memory)
 	else
 		sys_fault_arm(SYS_CALL_ANY, n, EIO);
 	rc = zdb_compact(u.ns, &o, &f);
+	if (rc == 0)
+		index = zdb_compact_index(u.ns, 0, &before, &after);
 	fired = memory ? mem_fault_fired() : sys_fault_fired();
 	mem_fault_arm(0);
 	sys_fault_end();
-	if (!fired && (rc != 0 || f.refused != 0))
-		fail_msg("%s: not, and yet it ends with %d", where, rc);
-	check_state(r, &u, r->ops, where);
+	if (!fired && (rc != 0 || index != 0 || f.refused != 0))
+		fail_msg("%s: not, and yet it ends with %d, %d", where, rc, index);
+	if (index == 0) /* else it may answer errors until it is loaded again */
+		check_state(r, &u, r->ops, where);
 	zu_crash(&u);
 	if (memory)
 		assert_int_equal(mem_fault_end(), 0);
@@ -627,8 +740,10 @@ static bool one_fault(struct run *r, const char *dir, uint64_t n, bool memory)
 	check_state(r, &u, r->ops, where);
 	assert_int_equal(zdb_compact(u.ns, &o, &f), 0);
 	assert_int_equal(f.refused, 0);
+	assert_int_equal(zdb_compact_index(u.ns, 0, &before, &after), 0);
 	check_state(r, &u, r->ops, where);
 	zu_close(&u);
+	no_litter(&u, where);
 	assert_int_equal(zdb_verify(&u.opt, finding, where), 0);
 	return fired;
 }
@@ -1051,6 +1166,8 @@ int main(void)
 		cmocka_unit_test(threshold),
 		cmocka_unit_test_prestate(others_go_on, &seed),
 		cmocka_unit_test_prestate(power_cuts, &seed),
+		cmocka_unit_test_prestate(index_files, &seed),
+		cmocka_unit_test_prestate(index_cuts, &seed),
 		cmocka_unit_test_prestate(faults, &seed),
 		cmocka_unit_test(damage),
 		cmocka_unit_test(markers),
