@@ -436,7 +436,8 @@ static int choose_files(struct zdb_ns *ns, const struct found *f, const struct m
 			why, why_size, -EIO,
 			"index file i%lld is missing and not all data files from d%lld on are here to make "
 			"it "
-			"again: bring them back (zstor retrieve), or move the namespace away and restore it",
+			"again: bring them back (zstor retrieve), or move data and index away and restore "
+			"the volume",
 			(long long)gap, (long long)gap);
 	if (gap >= 0 && ns->eng->read_only)
 		return say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
