@@ -76,7 +76,7 @@ static int open_roots(struct zdb *eng, char *why, size_t size)
 
 /* ----------------------------------------------------------------------------------------------------- namespaces --- */
 
-static int refuse(struct zdb *eng, const char *name, const char *why)
+static int refuse(struct zdb *eng, const char *name, const char *why, int code)
 {
 	struct refused *r = mem_calloc(1, sizeof(*r));
 
@@ -84,6 +84,7 @@ static int refuse(struct zdb *eng, const char *name, const char *why)
 		return -ENOMEM;
 	r->name = mem_strdup(name);
 	r->why = mem_strdup(why);
+	r->code = code;
 	r->next = eng->refused;
 	eng->refused = r;
 	return r->name == NULL || r->why == NULL ? -ENOMEM : 0;
@@ -162,7 +163,7 @@ static int load_all(struct zdb *eng, char *why, size_t size)
 		text[0] = '\0';
 		rc = load_one(eng, n.list[i], text, sizeof(text));
 		if (rc != 0 && rc != -ENOMEM)
-			rc = refuse(eng, n.list[i], text[0] != '\0' ? text : err_str(rc));
+			rc = refuse(eng, n.list[i], text[0] != '\0' ? text : err_str(rc), rc);
 	}
 	for (size_t i = 0; i < n.count; i++)
 		mem_free(n.list[i]);

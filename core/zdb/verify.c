@@ -208,6 +208,12 @@ static int locks_free(const struct zdb_options *o)
 	return 0;
 }
 
+/* What only an opening for writing can end (an interrupted compaction, an index to be made again) is not lost. */
+static int refused_level(int code)
+{
+	return code == -EROFS ? 1 : 2;
+}
+
 int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
 {
 	struct zdb_options o = *options;
@@ -222,10 +228,13 @@ int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
 	o.events = NULL;
 	rc = zdb_open(&eng, &o, why, sizeof(why));
 	if (rc != 0) {
-		fn(ctx, 2, ZDB_DEFAULT, why);
-		return rc == -ENOMEM ? rc : 2;
+		fn(ctx, refused_level(rc), ZDB_DEFAULT, why);
+		return rc == -ENOMEM ? rc : refused_level(rc);
 	}
-	zdb_refused_each(eng, verify_refused, &v);
+	for (const struct refused *r = eng->refused; r != NULL; r = r->next) {
+		v.worst = refused_level(r->code) > v.worst ? refused_level(r->code) : v.worst;
+		fn(ctx, refused_level(r->code), r->name, r->why);
+	}
 	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); rc == 0 && ns != NULL; ns = zdb_ns_next(eng, ns)) {
 		v.ns = ns;
 		rc = verify_ns(&v);

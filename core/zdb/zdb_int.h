@@ -180,6 +180,7 @@ struct zdb_ns {
 struct refused {
 	struct refused *next;
 	char *name, *why;
+	int code;
 };
 
 struct zdb {

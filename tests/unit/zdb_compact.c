@@ -1056,13 +1056,20 @@ static void superseded_meanwhile(void **state)
 	zu_teardown(&u);
 }
 
+static void interrupted(void *ctx, int level, const char *ns, const char *text)
+{
+	assert_int_equal(level, 1);
+	assert_string_equal(ns, "default");
+	snprintf(ctx, 200, "%s", text);
+}
+
 /* The flag of a dropped record was in the page cache only: a power cut loses it, the repair sets it again. */
 static void flag_is_lost(void **state)
 {
 	struct run *r = run_new(ZDB_USER, ZDB_KEEP_NONE, 1);
 	struct zdb_compact_options o = options_of(r, 0);
 	struct zdb_compact *c;
-	char out[400];
+	char out[400], text[200] = "";
 	struct zu u;
 	int rc;
 
@@ -1088,6 +1095,9 @@ static void flag_is_lost(void **state)
 	snprintf(out, sizeof(out), "%s.cut", r->u.dir);
 	sim_disk_materialise(r->disk, sim_disk_calls(r->disk), SIM_DROP, 1, out);
 	zu_at(&u, out, ZDB_USER);
+	assert_int_equal(zdb_verify(&u.opt, interrupted, text), 1);
+	assert_string_equal(
+		text, "namespace default: a compaction of d0 was interrupted: it must be opened for writing");
 	assert_int_equal(zu_open(&u), 0);
 	assert_string_equal(zu_get(&u, "a"), "2");
 	assert_string_equal(zu_get(&u, "b"), "1");
