@@ -83,7 +83,8 @@ int buf_append(struct buf *b, const void *data, size_t len)
 
 	if (code)
 		return code;
-	mem_copy(b->data + b->len, data, len);
+	if (len)
+		mem_copy(b->data + b->len, data, len);
 	b->len += len;
 	return 0;
 }
