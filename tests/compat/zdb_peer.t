@@ -393,6 +393,31 @@ def killed_in_a_pipeline(rng, mode):
               lambda row: (row[0][0] == 'HISTORY' and row[0][1] in foreign) or (row[0] == 'RSCAN' and lost))
 
 
+# ---- after a compaction
+
+def compacted(rng, mode):
+    """What `zdb compact` leaves of a directory, the original serves and goes on with, but for the versions that are gone."""
+    options = ('--mode', mode, '--datasize', str(SIZE))
+    ours, theirs = Server('compacted', *options), Peer('compacted-original', *options)
+    h = History(rng, mode == 'seq')
+    equal(ours.start().client()('NSNEW', 'n'), OK, '%s: a namespace' % mode)
+    play(ours, 'n', h.grow(400), 'a history', 'compacted')
+    equal(ours.stop(), 143, 'stop')
+    before = sum(len(data) for data in files(ours, 'n').values())
+    done = subprocess.run([QSFS, 'zdb', 'compact', ours.dir], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    after = sum(len(data) for data in files(ours, 'n').values())
+    ok(done.returncode == 0 and after < before, 'compacted', '%d -> %d bytes\n%s' % (before, after, done.stdout.decode()))
+    for s, source in (theirs, ours), (ours, theirs):
+        copy(source, s)
+        lost = s is theirs and has_empty_file(s, 'n')       # index files that gave back everything: its RSCAN ends there (5.B4)
+        c = enter(s.start(), 'n')
+        agree(look(c, 'n', h.store.keys(), h.store.sequential), h.store.answers(), '%s answers everything' % type(s).__name__, 'compacted',
+              lambda row: row[0][0] == 'HISTORY' or (row[0] == 'RSCAN' and lost))
+        c.close()
+        play(s, 'n', h.grow(60), 'and goes on', 'compacted')
+        s.stop()
+
+
 # ---- J: a follower
 
 def follow(master, follower, name):
@@ -454,6 +479,7 @@ def main():
     for mode in 'user', 'seq':
         killed(rng, mode)
         killed_in_a_pipeline(rng, mode)
+        compacted(rng, mode)
     followers(rng)
     note('%d comparisons: %s' % (sum(compared.values()), ', '.join('%s %d' % row for row in sorted(compared.items()))))
 
