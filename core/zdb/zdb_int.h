@@ -303,7 +303,22 @@ int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const 
 int closed_event(struct zdb_ns *ns, uint32_t n);
 int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out); /* of the segment just closed */
 
-/* ---- read.c */
+/* ---- missing.c: data_open(), missing_wake(), missing_tick(); read_run.c: head_check(); the others: read.c */
+/* What a record must be for a reader: its key, and length and CRC where the index told them. */
+struct want {
+	const void *key;
+	size_t klen;
+	bool exact; /* len and crc are known */
+	uint32_t len, crc;
+};
+/*
+ * Opens a data file for the record at off: of two files while a compaction switches them.  data_fd: -ENOENT when it is absent;
+ * data_open: then it is asked for and w waits, -EINPROGRESS (w NULL: -EIO).
+ */
+int data_fd(struct zdb_ns *ns, uint32_t file, uint32_t off, struct zdb_fd **f);
+int data_open(struct zdb_ns *ns, uint32_t file, uint32_t off, struct zdb_fd **f, struct zdb_waiter *w);
+/* 0: the header and the key behind it are of such a record; -EBADMSG. */
+int head_check(const struct dat_rec *r, const uint8_t *key, const struct want *w);
 /* Reads what an index record names, exactly as it names it: key, length and CRC. */
 int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
 	       struct zdb_read *rd, struct zdb_waiter *w);
