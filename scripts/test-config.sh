@@ -45,7 +45,7 @@ refuses_a_volume()
 # check NAME: prints a sentence and returns 1 where the program is not what was chosen
 check()
 {
-	"$MAKE" --no-print-directory all >make.log 2>&1 || { tail -20 make.log; echo "does not build"; return 1; }
+	$MAKE --no-print-directory all >make.log 2>&1 || { tail -20 make.log; echo "does not build"; return 1; }
 	listed=$(build/qsfs --list | LC_ALL=C sort)
 	[ "$listed" = "$(chosen_of "$1")" ] || { echo "holds: $listed"; return 1; }
 	for applet in $(applets_of "$1"); do
