@@ -54,6 +54,9 @@ check()
 	[ "$1" != without-fuse ] || refuses_a_volume || { echo "'qsfs up' does not say that zdbfs is missing"; return 1; }
 }
 
+# the libraries are those of the tree itself
+DEPS_CACHE=${DEPS_CACHE:-$PWD/build/deps}
+export DEPS_CACHE
 mkdir -p "$1"
 for entry in applets core configs deps scripts Config.in Makefile tests VERSION; do
 	ln -sfn "$PWD/$entry" "$1/$entry"
