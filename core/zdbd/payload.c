@@ -1,7 +1,7 @@
 /*
  * payload: how the bytes of a value leave. The reply to a GET is its header, the payload and a line end.
  *
- * A small payload is copied into the client's replies. A larger one that is in memory, and the last thing this client asked for, goes to
+ * A small payload is copied into the client's replies, over TCP also one of up to 1 MiB. A larger one that is in memory, and the last thing this client asked for, goes to
  * the socket from where it lies. A big one is verified first, piece by piece, and then sent from its file by the kernel: it is never
  * copied into our memory, unless it is the end of one that the client is slow to take. While bytes leave from a file the client is
  * blocked, so that nothing is appended behind the header.
@@ -105,6 +105,12 @@ static long waits_so_far(void)
  * that the cache is cold: for a while then workers read, and nobody else waits. (Only the time would not do: on a busy machine it is
  * long because others run.)
  */
+static void note_waits(struct zdbd *d, long before)
+{
+	if (waits_so_far() != before)
+		d->reads_slow_until_ms = loop_now_ms(d->loop) + READ_SLOW_MS;
+}
+
 static void verify_here(struct payload *p)
 {
 	struct zdbd *d = p->c->d;
@@ -113,8 +119,7 @@ static void verify_here(struct payload *p)
 	p->err = zdb_read_verify(&p->rd, p->from, p->count);
 	p->verified = true;
 	d->verified_here++;
-	if (waits_so_far() != waits)
-		d->reads_slow_until_ms = loop_now_ms(d->loop) + READ_SLOW_MS;
+	note_waits(d, waits);
 }
 
 static void verify_run(struct worker_job *job)
@@ -138,6 +143,11 @@ static void verify_done(struct worker_job *job)
 		client_resume(c, 0);
 }
 
+static bool is_cold(const struct zdbd *d)
+{
+	return d->read_pool && loop_now_ms(d->loop) < d->reads_slow_until_ms;
+}
+
 /*
  * Workers verify while the cache is cold; and when one turn brings several big reads, those behind the first, as long as a worker
  * will come to it soon: then all processors read.
@@ -146,9 +156,7 @@ static bool worker_wanted(struct zdbd *d)
 {
 	if (!d->read_pool)
 		return false;
-	if (loop_now_ms(d->loop) < d->reads_slow_until_ms)
-		return true;
-	return d->verified_here > 0 && d->cpus > 1 && d->verifying < VERIFY_AHEAD;
+	return is_cold(d) || (d->verified_here > 0 && d->cpus > 1 && d->verifying < VERIFY_AHEAD);
 }
 
 /* Has a worker verify it. False: it has to be done here. */
@@ -249,6 +257,34 @@ enum verdict payload_finish(struct client *c)
 	return DONE;
 }
 
+/*
+ * Over TCP the kernel sends what it copies in larger pieces than what it takes from a file page by page: a payload that fits the replies
+ * is read into them, and leaves at once, while it is in the processor's cache.
+ */
+static enum verdict reply_read(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
+{
+	uint8_t *at = reply_room(c, (size_t)count + 32);
+	long waits = waits_so_far();
+	size_t head;
+	int err;
+
+	if (!at) {
+		zdb_read_end(c->ns, rd);
+		return DONE;
+	}
+	head = resp_bulk_header((char *)at, count);
+	err = zdb_read_run(rd, from, count, at + head);
+	note_waits(c->d, waits);
+	zdb_read_end(c->ns, rd);
+	if (err) {
+		reply_error(c, "Internal Error");
+		return DONE;
+	}
+	buf_added(&c->out, head + count);
+	reply_bytes(c, "\r\n", 2);
+	return DONE;
+}
+
 static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
 {
 	struct payload *p = mem_calloc(1, sizeof(*p));
@@ -272,6 +308,8 @@ static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t fr
 
 enum verdict reply_payload(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
 {
+	if (!rd->data && !c->is_unix && count <= OUT_HIGH && !is_cold(c->d))
+		return reply_read(c, rd, from, count);
 	if (!rd->data)
 		return reply_big(c, rd, from, count);
 	if (count >= DIRECT_MIN && (count >= DIRECT_ANY || !c->asks_more) && may_leave(c))
