@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # Random commands against a simple model, over clean stops, kill -9 in the middle of pipelines, rotations, and segments that are evicted with a
-# proof and brought back by the hook. After a kill the store must hold exactly what some prefix of the commands made, and at
-# least all that was answered. SEED repeats a run, ROUNDS lengthens it.
+# proof and brought back by the hook. After a kill the store must hold exactly what some prefix of the writes made, and at
+# least all that was answered; a BATCH is several writes in order, and a kill may fall between two of them. SEED
+# repeats a run, ROUNDS lengthens it.
 import hashlib, os, re, shutil, struct, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from zdb_lib import *
@@ -47,22 +48,26 @@ class Model:
     def delete(self, key):
         return OK if self.keys.pop(key, None) is not None else Error('Key not found')
 
-    def apply(self, op):
+    def apply(self, op, seen=None):
+        """The reply to op; seen, a list, gets a copy of the model after every write of it."""
+        if op[0] != 'BATCH':
+            reply = self.single(op)
+            if seen is not None:
+                seen.append(self.copy())
+            return reply
+        out, i = [], 1
+        while i < len(op):
+            words = 3 if op[i] == 'SET' else 2
+            out.append(self.apply(op[i:i + words], seen))
+            i += words
+        return out
+
+    def single(self, op):
         name, args = op[0], op[1:]
         if name == 'SET':
             return self.set(*args)
         if name == 'DEL':
             return self.delete(*args)
-        if name == 'BATCH':
-            out, i = [], 0
-            while i < len(args):
-                if args[i] == 'SET':
-                    out.append(self.set(args[i + 1], args[i + 2]))
-                    i += 3
-                else:
-                    out.append(self.delete(args[i + 1]))
-                    i += 2
-            return out
         if name == 'GET':
             return self.keys.get(args[0])
         if name == 'LENGTH':
@@ -175,11 +180,11 @@ def play(rng, mode, rounds):
         if rng.random() < 0.5:
             evicted += evict_some(rng, s)
         # a pipeline, cut off somewhere
-        ahead, states, ops = model.copy(), [], []
+        ahead, states, ops, ends = model.copy(), [model], [], [0]
         for _ in range(rng.randrange(1, 80)):
             op = operation(rng, ahead)
-            ops.append((op, ahead.apply(op)))
-            states.append(ahead.copy())
+            ops.append((op, ahead.apply(op, states)))
+            ends.append(len(states) - 1)
         answered = 0
         c.sock.sendall(b''.join(Client.pack(*op) for op, _ in ops))
         for op, want in ops[:rng.randrange(len(ops) + 1)]:
@@ -196,7 +201,7 @@ def play(rng, mode, rounds):
                 return ok(False, 'round %d: clean stop' % number, code)
         s.start()
         found, next_id = contents(connect(s), model.sequential)
-        candidates = ([model] if answered == 0 else []) + states[max(answered - 1, 0):]
+        candidates = states[ends[answered]:]
         match = [m for m in candidates if m.keys == found and (not m.sequential or m.next == next_id)]
         if not match:
             nearest = candidates[0].keys
