@@ -7,7 +7,7 @@ set -eu
 build="gcc:gcc make:make meson:meson ninja:ninja-build nasm:nasm xz:xz-utils bzip2:bzip2 patch:patch pkg-config:pkg-config
 	readelf:binutils perl:perl-base"
 asan="$build clang:clang"
-test="bash:bash redis-cli:redis-tools curl:curl jq:jq setfattr:attr ip:iproute2 findmnt:util-linux setpriv:util-linux
+test="bash:bash redis-cli:redis-tools curl:curl jq:jq setfattr:attr ip:iproute2 findmnt:util-linux unshare:util-linux setpriv:util-linux mount:mount mkfs.ext4:e2fsprogs
 	pgrep:procps strace:strace valgrind:valgrind cpio:cpio qemu-system-x86_64:qemu-system-x86"
 
 missing=

@@ -189,6 +189,17 @@ int file_path(const struct zdb_ns *ns, enum which which, uint32_t number, const 
 	return n > 0 && n < (int)ZDB_PATH_MAX ? 0 : -ENAMETOOLONG;
 }
 
+int64_t file_length(const struct zdb_ns *ns, enum which which, uint32_t number)
+{
+	char path[ZDB_PATH_MAX];
+	struct stat st;
+	int rc = file_path(ns, which, number, "", path);
+
+	if (rc != 0)
+		return rc;
+	return sys->stat(path, &st) == 0 ? (int64_t)st.st_size : -errno;
+}
+
 /* -------------------------------------------------------------------------------------------- reads and writes --- */
 
 void ns_io_error(struct zdb_ns *ns, enum which which, bool write)

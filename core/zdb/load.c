@@ -9,7 +9,6 @@
  * leads back to it.
  */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
@@ -92,17 +91,6 @@ static int find_files(struct zdb_ns *ns, struct found *f)
 	return rc == -ENOENT && ns->eng->read_only ? 0 : rc;
 }
 
-static int64_t file_size(const struct zdb_ns *ns, enum which which, uint32_t number)
-{
-	char path[ZDB_PATH_MAX];
-	struct stat st;
-	int rc = file_path(ns, which, number, "", path);
-
-	if (rc != 0)
-		return rc;
-	return sys->stat(path, &st) == 0 ? (int64_t)st.st_size : -errno;
-}
-
 /* The first index number that is missing although it should be there; -1 none. */
 static int64_t first_gap(const struct found *f, uint32_t last)
 {
@@ -118,181 +106,6 @@ static bool all_data_from(const struct found *f, uint32_t first, uint32_t last)
 		if (!bits_has(&f->data, i))
 			return false;
 	return true;
-}
-
-/* --------------------------------------------------------------------------------------------------------- keys --- */
-
-int table_add(struct zdb_ns *ns, const uint8_t *key, const struct idx_rec *r, struct place at,
-	      struct place *stale)
-{
-	struct entry e = {.tag = key_tag(ns->eng, key, r->klen),
-			  .file = at.file,
-			  .index_off = at.off,
-			  .data_off = r->off};
-	struct entry *old = NULL;
-	struct idx_rec was;
-	struct place place;
-	int rc = -ENOENT;
-	uint32_t slot = UINT32_MAX;
-
-	if (table_next(&ns->table, e.tag, &slot) != NULL)
-		rc = index_find(ns, key, r->klen, &place, &was, &old);
-	if (rc != 0 && rc != -ENOENT)
-		return rc;
-	if ((r->flags & FLAG_DELETED) != 0) {
-		if (rc == -ENOENT) {
-			ns->next_id++;
-			return 0;
-		}
-		table_remove(&ns->table, old);
-		ns->entries--;
-		ns->key_bytes -= r->klen;
-		ns->data_size -= was.len;
-		*stale = place;
-		return 1;
-	}
-	if (r->off < DAT_HEADER)
-		return 0; /* names nothing: reported by whoever checks */
-	if (rc == 0) {
-		*old = e;
-		ns->data_size += r->len - (uint64_t)was.len;
-		*stale = place;
-		return 1;
-	}
-	rc = table_reserve(&ns->table, e.tag);
-	if (rc != 0)
-		return rc;
-	table_insert(&ns->table, &e);
-	ns->entries++;
-	ns->key_bytes += r->klen;
-	ns->data_size += r->len;
-	ns->next_id++;
-	return 0;
-}
-
-static int load_keys_file(struct zdb_ns *ns, uint32_t number, uint32_t end, uint8_t *buf)
-{
-	struct idx_stream s;
-	struct idx_rec r;
-	struct place stale;
-	const uint8_t *key;
-	uint32_t at;
-	int rc = stream_open(&s, ns, number, IDX_HEADER, buf);
-
-	if (rc != 0)
-		return rc;
-	if (s.end > end)
-		s.end = end;
-	while ((rc = stream_next(&s, &r, &key, &at)) == 1) {
-		rc = table_add(ns, key, &r, (struct place){number, at}, &stale);
-		if (rc == 1) { /* two versions were live: the later one wins, as in upstream */
-			rc = rewrite_reserve(ns, stale.file);
-			if (rc == 0)
-				rewrite_flag(ns, stale, IDX_RECORD + r.klen);
-		}
-		if (rc != 0)
-			break;
-		ns->prev_index = at;
-	}
-	stream_close(&s);
-	if (rc == -EBADMSG) { /* what is behind cannot be told apart any more */
-		ns->recovery.index_torn++;
-		if (ns->torn_index < 0)
-			ns->torn_index = number;
-		return 0;
-	}
-	return rc;
-}
-
-int load_keys(struct zdb_ns *ns, uint32_t last, uint32_t last_size, char *why, size_t why_size)
-{
-	uint8_t *buf = mem_alloc(CHUNK_SIZE);
-	int rc = buf == NULL ? -ENOMEM : 0;
-
-	for (uint32_t n = 0; rc == 0 && n <= last; n++) {
-		rc = load_keys_file(ns, n, n == last ? last_size : UINT32_MAX, buf);
-		if (rc != 0)
-			(void)say(why, why_size, rc, "cannot read index file i%u", n);
-	}
-	mem_free(buf);
-	return rc;
-}
-
-/* `previous` of the sequential record at (file, off): the one before it, in the nearest earlier file that has one. */
-uint32_t seq_prev(const struct zdb_ns *ns, uint32_t file, uint32_t off)
-{
-	if (off > IDX_HEADER)
-		return off - SEQ_RECORD;
-	while (file > 0) {
-		uint64_t count = ns->bases[file] - ns->bases[file - 1];
-
-		file--;
-		if (count > 0)
-			return (uint32_t)(IDX_HEADER + (count - 1) * SEQ_RECORD);
-	}
-	return 0;
-}
-
-int load_bases(struct zdb_ns *ns, uint32_t last, uint32_t last_size)
-{
-	uint64_t id = 0;
-
-	for (uint32_t n = 0; n <= ns->index.number; n++) {
-		int64_t size = n == last ? (int64_t)last_size : n < last ? file_size(ns, INDEX_FILE, n) : 0;
-		int rc = bases_set(ns, n, n <= last ? id : UINT64_MAX);
-
-		if (rc != 0)
-			return rc;
-		if (size < 0)
-			return (int)size;
-		if (n <= last && size > (int64_t)IDX_HEADER)
-			id += ((uint64_t)size - IDX_HEADER) / SEQ_RECORD;
-	}
-	ns->next_id = id;
-	ns->prev_index = seq_prev(ns, last, IDX_HEADER + (uint32_t)(id - ns->bases[last]) * SEQ_RECORD);
-	return 0;
-}
-
-static int seq_count_file(struct zdb_ns *ns, uint32_t number, uint8_t *buf)
-{
-	uint64_t id = ns->bases[number];
-	struct idx_stream s;
-	struct idx_rec r;
-	const uint8_t *key;
-	uint32_t at;
-	int rc = stream_open(&s, ns, number, IDX_HEADER, buf);
-
-	if (rc != 0)
-		return rc;
-	while ((rc = stream_next(&s, &r, &key, &at)) == 1) {
-		if (ns->pend.used != 0)
-			index_overlay(ns, (struct place){number, at}, &r);
-		if ((r.flags & FLAG_DELETED) == 0 && get_u64le(key) == id) {
-			ns->entries++;
-			ns->data_size += r.len;
-		}
-		id++;
-	}
-	stream_close(&s);
-	if (rc == -EBADMSG) {
-		ns->recovery.index_torn++;
-		if (ns->torn_index < 0)
-			ns->torn_index = number;
-		return 0;
-	}
-	return rc;
-}
-
-int seq_count(struct zdb_ns *ns)
-{
-	uint8_t *buf = mem_alloc(CHUNK_SIZE);
-	int rc = buf == NULL ? -ENOMEM : 0;
-
-	ns->entries = ns->data_size = 0;
-	for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
-		rc = seq_count_file(ns, n, buf);
-	mem_free(buf);
-	return rc;
 }
 
 /* -------------------------------------------------------------------------------------------------- the active pair --- */
@@ -372,7 +185,7 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 {
 	const struct zdb_events *ev = &ns->eng->ev;
 	int64_t need = m->state != 0 && m->file == last ? m->offset : DAT_HEADER;
-	int64_t size = file_size(ns, DATA_FILE, last), index = file_size(ns, INDEX_FILE, last);
+	int64_t size = file_length(ns, DATA_FILE, last), index = file_length(ns, INDEX_FILE, last);
 	bool named = index > (int64_t)IDX_HEADER || need > (int64_t)DAT_HEADER;
 	char path[ZDB_PATH_MAX];
 	uint8_t stamp[8];
@@ -388,7 +201,7 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 		return ns->eng->read_only ? -ENOENT : data_header_make(ns, last, m);
 	if (ev->load_missing != NULL && file_path(ns, DATA_FILE, last, "", path) == 0 &&
 	    ev->load_missing(ns->eng->opt.events_ctx, ns->name, path) == 0) {
-		size = file_size(ns, DATA_FILE, last);
+		size = file_length(ns, DATA_FILE, last);
 		if (size >= need && size > (int64_t)DAT_HEADER)
 			return 0;
 	}
@@ -406,13 +219,13 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 static int64_t first_torn(const struct zdb_ns *ns, const struct found *f, uint32_t last, const struct mark *m)
 {
 	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++) {
-		int64_t size = bits_has(&f->index, n) ? file_size(ns, INDEX_FILE, n) : -1;
+		int64_t size = bits_has(&f->index, n) ? file_length(ns, INDEX_FILE, n) : -1;
 
 		if (size >= 0 && (size < (int64_t)IDX_HEADER || (size - IDX_HEADER) % SEQ_RECORD != 0))
 			return n;
 	}
-	if (m->state == MARK_CLEAN && m->file == last && file_size(ns, DATA_FILE, last) == m->offset &&
-	    bits_has(&f->index, last) && file_size(ns, INDEX_FILE, last) < (int64_t)m->index_size)
+	if (m->state == MARK_CLEAN && m->file == last && file_length(ns, DATA_FILE, last) == m->offset &&
+	    bits_has(&f->index, last) && file_length(ns, INDEX_FILE, last) < (int64_t)m->index_size)
 		return last;
 	return -1;
 }
@@ -470,7 +283,7 @@ static int regular_files(struct zdb_ns *ns, const struct found *f, uint32_t last
 		int64_t size = 0;
 
 		if (bits_has(&f->index, n))
-			size = n == last || n == rebuild ? file_size(ns, INDEX_FILE, n) : IDX_HEADER;
+			size = n == last || n == rebuild ? file_length(ns, INDEX_FILE, n) : IDX_HEADER;
 		if (size < 0)
 			rc = (int)size;
 		else if (size < (int64_t)IDX_HEADER)
@@ -508,9 +321,9 @@ static int recovery_case(struct zdb_ns *ns, const struct mark *m)
 	if (!same_stamp(ns, m) || m->index_size < IDX_HEADER)
 		return 3;
 	for (uint32_t n = m->file; n <= ns->data.number; n++) {
-		if (file_size(ns, DATA_FILE, n) < (n == m->file ? (int64_t)m->offset : (int64_t)DAT_HEADER))
+		if (file_length(ns, DATA_FILE, n) < (n == m->file ? (int64_t)m->offset : (int64_t)DAT_HEADER))
 			return 3;
-		if (file_size(ns, INDEX_FILE, n) < (n == m->file ? (int64_t)m->index_size : 0))
+		if (file_length(ns, INDEX_FILE, n) < (n == m->file ? (int64_t)m->index_size : 0))
 			return 3;
 	}
 	return 2;

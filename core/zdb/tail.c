@@ -92,6 +92,17 @@ static int tail_take_back(struct zdb_ns *ns, struct tail *t)
 	return -EIO;
 }
 
+/* A long dirty end would make the next fdatasync long: have its writeback begun early, by the next tick. */
+static void tail_kick(struct zdb_ns *ns)
+{
+	const struct zdb_events *ev = &ns->eng->ev;
+
+	if (ns->kick_wanted || ns->data.written - ns->data.kicked < WRITEBACK_STEP || ev->tick_wanted == NULL)
+		return;
+	ns->kick_wanted = true;
+	ev->tick_wanted(ns->eng->opt.events_ctx, 0);
+}
+
 /* Writes pieces at the end of the file; on failure nothing of them stays. */
 static int tail_write(struct zdb_ns *ns, struct tail *t, struct iovec *iov, int count, uint32_t total)
 {
@@ -123,22 +134,13 @@ static int tail_write(struct zdb_ns *ns, struct tail *t, struct iovec *iov, int 
 	t->written += total;
 	if (t->reserved < t->written)
 		t->reserved = t->written;
-	if (t->which == INDEX_FILE)
+	if (t->which == INDEX_FILE) {
 		ns->eng->stats.index_write_bytes += total;
-	else
-		ns->eng->stats.data_write_bytes += total;
+		return 0;
+	}
+	ns->eng->stats.data_write_bytes += total;
+	tail_kick(ns);
 	return 0;
-}
-
-/* A long dirty end would make the next fdatasync long: have its writeback begun early, by the next tick. */
-static void tail_kick(struct zdb_ns *ns)
-{
-	const struct zdb_events *ev = &ns->eng->ev;
-
-	if (ns->kick_wanted || ns->data.written - ns->data.kicked < WRITEBACK_STEP || ev->tick_wanted == NULL)
-		return;
-	ns->kick_wanted = true;
-	ev->tick_wanted(ns->eng->opt.events_ctx, 0);
 }
 
 /* Gives the window back; everything in it must have been written. */
@@ -247,8 +249,6 @@ int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int 
 	assert(count <= 3 && (uint64_t)t->size + total <= UINT32_MAX);
 	if (ns->eng->opt.gather_writes && total <= GATHER_RECORD) {
 		rc = tail_gather(ns, t, iov, count, total);
-		if (rc == 0)
-			tail_kick(ns);
 		if (rc != -EOPNOTSUPP)
 			return rc;
 	}
@@ -266,7 +266,6 @@ int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int 
 		return rc;
 	t->size += total;
 	t->from = t->size; /* what was in the window is not the newest any more */
-	tail_kick(ns);
 	return 0;
 }
 

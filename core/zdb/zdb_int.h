@@ -217,6 +217,8 @@ void fd_put(struct zdb *eng, struct zdb_fd *f);
 void fd_forget(struct zdb_ns *ns, enum which which, uint32_t number);
 void fd_forget_all(struct zdb_ns *ns);
 int file_path(const struct zdb_ns *ns, enum which which, uint32_t number, const char *suffix, char *buf);
+/* Length of a file by its number, or -errno. */
+int64_t file_length(const struct zdb_ns *ns, enum which which, uint32_t number);
 /* Whole reads: bytes read (short only at the end of the file) or a negative code; counts figures and errors. */
 ssize_t ns_pread(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t size, uint64_t off);
 int ns_pwrite(struct zdb_ns *ns, const struct zdb_fd *f, const void *buf, size_t size, uint64_t off);
