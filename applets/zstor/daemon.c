@@ -47,13 +47,18 @@ struct health_probe {
 static void probe_run(struct worker_job *job)
 {
 	struct health_probe *p = job->ctx;
-	bool was = p->store->was_up;
+	struct zstor *z = &p->d->z;
+	bool was = p->store->was_up, is_back;
 
-	store_ping(&p->d->z, p->store);
-	if (!was && p->store->was_up) {
-		pthread_mutex_lock(&p->d->z.lock);
-		owed_hurry(&p->d->z);
-		pthread_mutex_unlock(&p->d->z.lock);
+	store_ping(z, p->store);
+	is_back = !was && p->store->was_up;
+	/* First the slot, then who waits for it: a try that finds no slot is put off for long. */
+	if (p->store->was_up && p->store->is_meta && vol_meta_is_back(z, (unsigned)(p->store - z->meta)))
+		is_back = true;
+	if (is_back) {
+		pthread_mutex_lock(&z->lock);
+		owed_hurry(z);
+		pthread_mutex_unlock(&z->lock);
 	}
 }
 

@@ -186,6 +186,7 @@ struct owed *owed_take(struct zstor *z, uint64_t *wait_ms)
 			continue;
 		if (o->next_ms <= now) {
 			o->state = OWED_RUNNING;
+			o->hurried = false;
 			return o;
 		}
 		if (o->next_ms - now < *wait_ms)
@@ -227,7 +228,7 @@ void owed_retry(struct zstor *z, struct owed *o, const char *error)
 {
 	o->attempts++;
 	o->state = OWED_WAITING;
-	o->next_ms = clock_mono_ms() + backoff_ms(z, o->attempts);
+	o->next_ms = o->hurried ? 0 : clock_mono_ms() + backoff_ms(z, o->attempts);
 	snprintf(o->error, sizeof(o->error), "%s", error);
 	if (!o->seen)
 		free_item(z->owed, o);
@@ -250,7 +251,14 @@ void owed_park(struct zstor *z, struct owed *o, const char *error)
 
 void owed_hurry(struct zstor *z)
 {
-	list_each(&z->owed->items, it) container_of(it, struct owed, link)->next_ms = 0;
+	list_each(&z->owed->items, it)
+	{
+		struct owed *o = container_of(it, struct owed, link);
+
+		o->next_ms = 0;
+		o->attempts = 0;
+		o->hurried = o->state == OWED_RUNNING;
+	}
 	pthread_cond_broadcast(&z->changed);
 }
 

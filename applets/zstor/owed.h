@@ -1,8 +1,8 @@
 /*
  * owed: the intentions of the spool in memory, with what the spool does not hold: who works on them, when to try again.
  *
- * Every intention has a back-off of its own (1 s doubling to 60 s, +-25 %); one that cannot succeed is parked and shown;
- * none ever stands in another's way. All functions but owed_free() want z->lock held.
+ * Every intention has a back-off of its own (1 s doubling to 60 s, +-25 %, anew when a store comes back); one that cannot
+ * succeed is parked and shown; none ever stands in another's way. All functions but owed_free() want z->lock held.
  */
 #ifndef APPLETS_ZSTOR_OWED_H
 #define APPLETS_ZSTOR_OWED_H
@@ -31,6 +31,7 @@ struct owed {
 	uint8_t name[16];
 	uint8_t flags;
 	uint32_t attempts;
+	bool hurried;     /* while it ran: what it met may be out of date, so it is tried again at once */
 	uint64_t next_ms; /* not before this moment */
 	char error[SPOOL_ERROR_MAX + 1];
 };
@@ -62,7 +63,7 @@ void owed_stored(struct zstor *z, struct owed *o);
 void owed_retry(struct zstor *z, struct owed *o, const char *error);
 void owed_park(struct zstor *z, struct owed *o, const char *error);
 
-/* Everything that waits may be tried at once (a store came back, a shutdown). */
+/* Everything may be tried at once, and back-offs begin anew (a store came back, a shutdown). */
 void owed_hurry(struct zstor *z);
 
 /* The intention as spool_remove(), spool_note() and spool_payload*() want it. */

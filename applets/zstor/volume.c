@@ -176,11 +176,52 @@ void vol_set_state(struct zstor *z, enum vol_state state, int code, const char *
 		log_warn("volume is %s: %s", vol_state_name(state), why);
 }
 
-static void keep_metas(struct zstor *z, const struct meta *m)
+/*
+ * Identities are read by the thread that keeps the volume and when a store comes back, each in a copy. What counts is what
+ * was asked last: an answer that was on its way for longer must not hide a store that has come back since.
+ */
+static uint64_t copy_metas_to_ask(struct zstor *z, struct meta *m)
+{
+	uint64_t ticket;
+
+	pthread_mutex_lock(&z->lock);
+	*m = z->metas;
+	ticket = ++z->metas_asked;
+	pthread_mutex_unlock(&z->lock);
+	return ticket;
+}
+
+static void keep_metas(struct zstor *z, const struct meta *m, uint64_t ticket)
 {
 	pthread_mutex_lock(&z->lock);
-	z->metas = *m;
+	if (ticket > z->metas_kept) {
+		z->metas = *m;
+		z->metas_kept = ticket;
+	}
 	pthread_mutex_unlock(&z->lock);
+}
+
+bool vol_meta_is_back(struct zstor *z, unsigned store)
+{
+	struct obj_work *w;
+	struct meta m;
+	uint64_t ticket;
+	int code;
+
+	pthread_mutex_lock(&z->lock);
+	m = z->metas;
+	pthread_mutex_unlock(&z->lock);
+	/* Before anything is known of the volume, who settles it asks soon and by himself. */
+	if (m.good == 0 || m.stores[store].state != META_UNREACHABLE)
+		return false;
+	w = zs_work_get_small(z);
+	if (!w)
+		return false;
+	ticket = copy_metas_to_ask(z, &m);
+	(void)meta_probe(&m, w, &code, NULL);
+	keep_metas(z, &m, ticket);
+	zs_work_put(z, w);
+	return m.stores[store].state == META_GOOD;
 }
 
 static int bind_spool(struct zstor *z)
@@ -191,14 +232,12 @@ static int bind_spool(struct zstor *z)
 int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why)
 {
 	struct meta m;
-	uint64_t generation;
-	int rc;
+	uint64_t generation, ticket = copy_metas_to_ask(z, &m);
+	int rc = meta_take_over(&m, w, restored, &generation, why);
 
-	zs_meta_copy(z, &m);
-	rc = meta_take_over(&m, w, restored, &generation, why);
 	if (rc != 0)
 		return rc;
-	keep_metas(z, &m);
+	keep_metas(z, &m, ticket);
 	pthread_mutex_lock(&z->lock);
 	z->vol.local.present = true;
 	memcpy(z->vol.local.volume, m.newest.volume, 16);
@@ -360,11 +399,11 @@ void vol_settle(struct zstor *z, struct obj_work *w)
 	enum obj_answer a;
 	struct meta m;
 	char why[ZS_WHY] = "";
+	uint64_t ticket = copy_metas_to_ask(z, &m);
 	int code = 0;
 
-	zs_meta_copy(z, &m);
 	a = meta_probe(&m, w, &code, why);
-	keep_metas(z, &m);
+	keep_metas(z, &m, ticket);
 	if (a == OBJ_FOUND && !keyring_has_volume(z->keys))
 		(void)keyring_set_volume(z->keys, m.newest.volume);
 	if (a == OBJ_UNKNOWN && is_foreign(&m))
@@ -388,16 +427,15 @@ void vol_settle(struct zstor *z, struct obj_work *w)
 
 int vol_check_fence(struct zstor *z, struct obj_work *w, char *why)
 {
-	uint64_t own;
 	struct meta m;
+	uint64_t own, ticket = copy_metas_to_ask(z, &m);
 	int rc;
 
 	pthread_mutex_lock(&z->lock);
 	own = z->vol.local.generation;
-	m = z->metas;
 	pthread_mutex_unlock(&z->lock);
 	rc = meta_fence_check(&m, w, own, why);
-	keep_metas(z, &m);
+	keep_metas(z, &m, ticket);
 	if (rc == -E_FENCED) {
 		become_fenced(z, m.newest.generation);
 		return -E_FENCED;
@@ -414,12 +452,12 @@ static int adopt_created(struct zstor *z, struct obj_work *w, char *why)
 	struct manifest m;
 	struct meta metas;
 	enum obj_answer a;
+	uint64_t ticket = copy_metas_to_ask(z, &metas);
 	int code = 0, rc;
 
-	zs_meta_copy(z, &metas);
 	if (meta_probe(&metas, w, &code, why) != OBJ_FOUND)
 		return code == -E_KEY ? EXIT_KEY : EXIT_AGAIN;
-	keep_metas(z, &metas);
+	keep_metas(z, &metas, ticket);
 	if (z->vol.local.present && z->vol.local.generation == metas.newest.generation) {
 		snprintf(why, ZS_WHY, "the volume was made before");
 		return EXIT_DONE;
@@ -443,14 +481,14 @@ static int adopt_created(struct zstor *z, struct obj_work *w, char *why)
 int vol_create(struct zstor *z, struct obj_work *w, char *why)
 {
 	struct meta m;
-	uint64_t generation;
+	uint64_t generation, ticket;
 	int rc;
 
 	if (!keyring_has_volume(z->keys)) {
 		snprintf(why, ZS_WHY, "a new volume needs a key file (keys = ...) that names its volume id");
 		return EXIT_KEY;
 	}
-	zs_meta_copy(z, &m);
+	ticket = copy_metas_to_ask(z, &m);
 	rc = meta_create(&m, w, clock_wall_s(), &generation, why);
 	if (rc == -EEXIST)
 		return adopt_created(z, w, why);
@@ -460,7 +498,7 @@ int vol_create(struct zstor *z, struct obj_work *w, char *why)
 		return EXIT_KEY;
 	if (rc < 0)
 		return rc == -EAGAIN ? EXIT_AGAIN : EXIT_FAILED;
-	keep_metas(z, &m);
+	keep_metas(z, &m, ticket);
 	z->vol.local = (struct vol_local){.present = true, .generation = generation};
 	memcpy(z->vol.local.volume, keyring_volume(z->keys), 16);
 	rc = vol_save(z);

@@ -156,6 +156,8 @@ struct zstor {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
 	struct meta metas;
+	uint64_t metas_asked,
+		metas_kept; /* readings of the identities: begun, and which of them `metas` is */
 	struct volume vol;
 	struct list namespaces; /* struct zs_ns */
 	struct owed_queue *owed;
@@ -231,6 +233,11 @@ int vol_create(struct zstor *z, struct obj_work *w, char *why);
 int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why);
 /* Reads the identities: 0 still ours, -E_FENCED (state changed, spool marked, front told), -EAGAIN. */
 int vol_check_fence(struct zstor *z, struct obj_work *w, char *why);
+/*
+ * A metadata store answers. When it did not at the last reading of the identities, they are read again, so that its slot counts from
+ * now on and not only from the next recovery point on. True: it has authority now, and had none before.
+ */
+bool vol_meta_is_back(struct zstor *z, unsigned store);
 void vol_set_state(struct zstor *z, enum vol_state state, int code, const char *why);
 int vol_save(struct zstor *z); /* local state as it is in vol.local */
 int vol_save_manifest(struct zstor *z, const struct manifest *m);
