@@ -102,17 +102,23 @@ static void run_queued(struct zdbd *d)
 	}
 }
 
+/* What HOOKS shows of one that is over. */
+static void note_end(struct hook *h, int status)
+{
+	h->running = false;
+	h->finished = true;
+	h->status = status;
+	h->finished_s = (int64_t)clock_wall_s();
+	h->finished_ms = clock_mono_ms();
+}
+
 static void finish(struct hook *h, int status)
 {
 	struct zdbd *d = h->d;
 	char text[64];
 
 	loop_timer_stop(&h->limit);
-	h->running = false;
-	h->finished = true;
-	h->status = status;
-	h->finished_s = (int64_t)clock_wall_s();
-	h->finished_ms = clock_mono_ms();
+	note_end(h, status);
 	if (status >= 0 && !succeeded(status))
 		log_warn("hook failed event=%s pid=%d: %s", h->type, h->pid,
 			 spawn_status_str(text, sizeof(text), status));
@@ -179,24 +185,16 @@ static void run(struct hook *h)
 	log_debug("hook started event=%s pid=%d", h->type, h->pid);
 }
 
-int hook_start(struct zdbd *d, const char *type, uint64_t limit_ms, void (*done)(struct hook *h, bool ok),
-	       void *ctx, const char *const *args, size_t count)
+/* In no list yet. NULL: out of memory. */
+static struct hook *hook_new(struct zdbd *d, const char *type, const char *const *args, size_t count)
 {
-	struct hook *h;
+	struct hook *h = mem_calloc(1, sizeof(*h));
 	size_t i;
 
-	if (!d->opt.hook)
-		return -ENOENT;
-	if (d->hooks_queued >= HOOKS_QUEUED_MAX)
-		return -EAGAIN;
-	h = mem_calloc(1, sizeof(*h));
 	if (!h)
-		return -ENOMEM;
+		return NULL;
 	h->d = d;
 	h->type = type;
-	h->limit_ms = limit_ms;
-	h->done = done;
-	h->ctx = ctx;
 	list_init(&h->link);
 	loop_child_init(&h->child, exited, h);
 	loop_timer_init(&h->limit, limit_reached, h);
@@ -205,10 +203,28 @@ int hook_start(struct zdbd *d, const char *type, uint64_t limit_ms, void (*done)
 		h->args[i] = mem_strdup(args[i]);
 		if (!h->args[i]) {
 			hook_free(h);
-			return -ENOMEM;
+			return NULL;
 		}
 		h->args_count++;
 	}
+	return h;
+}
+
+int hook_start(struct zdbd *d, const char *type, uint64_t limit_ms, void (*done)(struct hook *h, bool ok),
+	       void *ctx, const char *const *args, size_t count)
+{
+	struct hook *h;
+
+	if (!d->opt.hook)
+		return -ENOENT;
+	if (d->hooks_queued >= HOOKS_QUEUED_MAX)
+		return -EAGAIN;
+	h = hook_new(d, type, args, count);
+	if (!h)
+		return -ENOMEM;
+	h->limit_ms = limit_ms;
+	h->done = done;
+	h->ctx = ctx;
 	if (lane_full(h)) {
 		list_add_tail(&d->queued, &h->link);
 		d->hooks_queued++;
@@ -243,9 +259,21 @@ static void end_child(const struct spawned *child, int *status)
 	}
 }
 
+/* The hooks of a start are listed too, as the original does. */
+static void list_ended(struct hook *h, int pid, int64_t created_s, int status)
+{
+	if (!h)
+		return; /* short of memory: it was run all the same */
+	h->pid = pid;
+	h->created_s = created_s;
+	note_end(h, status);
+	list_add_tail(&h->d->hooks, &h->link);
+}
+
 int hook_run(struct zdbd *d, const char *type, uint64_t limit_ms, const char *const *args, size_t count)
 {
 	uint64_t deadline = limit_ms ? clock_deadline((int64_t)limit_ms) : CLOCK_NEVER;
+	int64_t created_s = (int64_t)clock_wall_s();
 	struct spawned child;
 	char text[64];
 	int status = -1, err = 0;
@@ -253,8 +281,10 @@ int hook_run(struct zdbd *d, const char *type, uint64_t limit_ms, const char *co
 
 	if (!d->opt.hook)
 		return -ENOENT;
-	if (launch(d, type, args, count, &child))
+	if (launch(d, type, args, count, &child)) {
+		list_ended(hook_new(d, type, args, count), 0, created_s, -1);
 		return -ECANCELED;
+	}
 	while ((reaped = waitpid(child.pid, &status, WNOHANG)) == 0) {
 		int wait_ms = clock_left_ms(deadline);
 
@@ -275,6 +305,7 @@ int hook_run(struct zdbd *d, const char *type, uint64_t limit_ms, const char *co
 		end_child(&child, &status);
 	if (child.pidfd >= 0)
 		close(child.pidfd);
+	list_ended(hook_new(d, type, args, count), child.pid, created_s, status);
 	if (!err && !succeeded(status)) {
 		log_warn("hook failed event=%s pid=%d: %s", type, child.pid,
 			 spawn_status_str(text, sizeof(text), status));
