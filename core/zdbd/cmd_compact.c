@@ -209,9 +209,11 @@ static bool is_followed(const struct zdbd *d, const struct zdb_ns *ns)
 	return false;
 }
 
-/* Why not, or NULL. */
+/* Why not, or NULL. What changes after this is refused by the engine. */
 static const char *refusal(const struct zdbd *d, const struct zdb_ns *ns)
 {
+	struct zdb_props props;
+
 	if (d->compaction)
 		return "A compaction is running";
 	if (!ns_is_temp(d, zdb_ns_name(ns))) {
@@ -224,7 +226,12 @@ static const char *refusal(const struct zdbd *d, const struct zdb_ns *ns)
 		return "A mirror is attached";
 	if (is_followed(d, ns))
 		return "A follower reads this namespace";
-	return NULL;
+	zdb_ns_props(ns, &props);
+	if (props.lock == ZDB_FROZEN)
+		return "Namespace is temporarily frozen (read-write disabled)";
+	if (props.lock == ZDB_LOCKED)
+		return "Namespace is temporarily locked (read-only)";
+	return props.worm ? "Namespace is protected by worm mode" : NULL;
 }
 
 static void reply_failure(struct client *c, int err)
