@@ -79,9 +79,11 @@ class Model:
         return OK               # NSJUMP, SYNC
 
 
-def value(rng):
+def value(rng, unlike=None):
+    """Any bytes, but not `unlike` (an empty value is never read to be compared)."""
     size = rng.choice([0, 1, 17, 100, 1000, 4096, 20000, rng.randrange(60000)])
-    return bytes([rng.randrange(256)]) * size if rng.random() < 0.3 else rng.getrandbits(8 * size).to_bytes(size, 'little') if size else b''
+    new = bytes([rng.randrange(256)]) * size if rng.random() < 0.3 else rng.getrandbits(8 * size).to_bytes(size, 'little') if size else b''
+    return new + b'.' if new and new == unlike else new
 
 
 def key(rng, model):
@@ -90,16 +92,22 @@ def key(rng, model):
     return struct.pack('<Q', rng.randrange(model.next + 2))
 
 
-def operation(rng, model):
+def write(rng, model, evicted, insert):
+    """A SET. Where segments were evicted, never of the value that is there: whether that counts as a change depends on its segment."""
+    name = b'' if insert else key(rng, model)
+    return ['SET', name, value(rng, model.keys.get(name) if evicted else None)]
+
+
+def operation(rng, model, evicted=False):
     kind = rng.random()
     if kind < 0.45:
-        return ('SET', b'' if model.sequential and rng.random() < 0.6 else key(rng, model), value(rng))
+        return tuple(write(rng, model, evicted, model.sequential and rng.random() < 0.6))
     if kind < 0.55:
         return ('DEL', key(rng, model))
     if kind < 0.60:
         members = []
         for _ in range(rng.randrange(1, 6)):
-            members += ['SET', b'' if model.sequential else key(rng, model), value(rng)] if rng.random() < 0.7 else ['DEL', key(rng, model)]
+            members += write(rng, model, evicted, model.sequential) if rng.random() < 0.7 else ['DEL', key(rng, model)]
         return ('BATCH', *members)
     if kind < 0.80:
         return ('GET', key(rng, model))
@@ -177,12 +185,12 @@ def play(rng, mode, rounds):
             if not same(got, want):
                 return ok(False, 'round %d: %s' % (number, str(op)[:80]), 'got  %.200r\nwant %.200r' % (got, want))
             commands += 1
-        if rng.random() < 0.5:
-            evicted += evict_some(rng, s)
+        gone = evict_some(rng, s) if rng.random() < 0.5 else 0
+        evicted += gone
         # a pipeline, cut off somewhere
         ahead, states, ops, ends = model.copy(), [model], [], [0]
         for _ in range(rng.randrange(1, 80)):
-            op = operation(rng, ahead)
+            op = operation(rng, ahead, gone > 0)
             ops.append((op, ahead.apply(op, states)))
             ends.append(len(states) - 1)
         answered = 0
