@@ -1,0 +1,108 @@
+/*
+ * zdbd_rig.c: see zdbd_rig.h.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tests/unit/support/sys_test.h"
+#include "tests/unit/support/zdbd_rig.h"
+
+static void at(char *path, size_t size, const struct rig *r, const char *name)
+{
+	assert_true(snprintf(path, size, "%s/%s", r->dir, name) < (int)size);
+}
+
+void rig_setup(struct rig *r)
+{
+	memset(r, 0, sizeof(*r));
+	assert_true(snprintf(r->dir, sizeof(r->dir), "%s", test_dir_new()) < (int)sizeof(r->dir));
+	at(r->data, sizeof(r->data), r, "data");
+	at(r->index, sizeof(r->index), r, "index");
+	at(r->socket, sizeof(r->socket), r, "sock");
+	at(r->spool, sizeof(r->spool), r, "spool");
+	r->opt = (struct zdbd_options){.data_root = r->data,
+				       .index_root = r->index,
+				       .mode = ZDB_USER,
+				       .socket_path = r->socket,
+				       .fsync = ZDBD_FSYNC_NO,
+				       .datasize = ZDB_DATASIZE_MIN};
+}
+
+void rig_teardown(struct rig *r)
+{
+	test_dir_remove(r->dir);
+}
+
+void rig_start(struct rig *r)
+{
+	struct err_text why;
+
+	assert_int_equal(loop_init(&r->loop), 0);
+	r->server = zdbd_new(&r->loop, &r->opt);
+	assert_non_null(r->server);
+	assert_int_equal(zdbd_open(r->server, &why), 0);
+	assert_int_equal(zdbd_listen(r->server, &why), 0);
+	assert_int_equal(zdbd_ready(r->server, &why), 0);
+	assert_int_equal(zdbd_serve(r->server, &why), 0);
+}
+
+int rig_stop(struct rig *r)
+{
+	int code = zdbd_stop_now(r->server);
+
+	zdbd_free(r->server);
+	r->server = NULL;
+	loop_release(&r->loop);
+	return code;
+}
+
+static void end(struct loop_post *post)
+{
+	struct rig *r = post->ctx;
+
+	loop_stop(&r->loop, 0);
+}
+
+static void *run(void *ctx)
+{
+	struct rig *r = ctx;
+
+	loop_run(&r->loop);
+	return NULL;
+}
+
+void rig_run(struct rig *r)
+{
+	rig_start(r);
+	loop_post_init(&r->end, end, r);
+	assert_int_equal(pthread_create(&r->thread, NULL, run, r), 0);
+}
+
+int rig_halt(struct rig *r)
+{
+	loop_post(&r->loop, &r->end);
+	assert_int_equal(pthread_join(r->thread, NULL), 0);
+	return rig_stop(r);
+}
+
+int rig_connect(const struct rig *r)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	memcpy(addr.sun_path, r->socket, strlen(r->socket));
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
