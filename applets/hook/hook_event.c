@@ -94,7 +94,8 @@ static int jump_index(struct hook *h)
 	return EXIT_DONE;
 }
 
-static int missing_data(struct hook *h)
+/* A data file, or, beside a server of ours, an index file. */
+static int missing_file(struct hook *h)
 {
 	return hook_retrieve(h, h->argv[0]);
 }
@@ -118,7 +119,8 @@ static const struct hook_event events[] = {
 	{"namespace-reloaded", 1, false, false, nothing},
 	{"jump-index", 3, true, true, jump_index},
 	{"jump-data", 1, true, true, jump_data},
-	{"missing-data", 1, false, false, missing_data},
+	{"missing-data", 1, false, false, missing_file},
+	{"missing-index", 1, false, false, missing_file},
 	{"close", 0, true, false, kick_only},
 	{"namespace-closing", 1, true, true, namespace_changed},
 	{"crash", 0, true, false, kick_only},

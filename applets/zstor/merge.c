@@ -22,13 +22,6 @@ struct merge {
 	int out_fd;
 };
 
-static int temp_file(struct zstor *z)
-{
-	int fd = sys->open(z->dir, O_RDWR | O_TMPFILE, 0600);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static void bundle_id(struct obj_id *id, const struct manifest_ns *ns, const struct manifest_bundle *b)
 {
 	(void)obj_id_set(id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), ns->name,
@@ -38,28 +31,18 @@ static void bundle_id(struct obj_id *id, const struct manifest_ns *ns, const str
 static int fetch(struct zstor *z, struct obj_work *w, const struct manifest_ns *ns,
 		 const struct manifest_bundle *b, struct merge *mg, char *why)
 {
-	struct obj_file_range range;
-	struct obj_sink sink;
-	struct record rec;
 	struct obj_id id;
 	const char *what = "";
-	int code = 0, rc, fd = temp_file(z);
+	uint64_t size;
+	int rc, fd = zs_temp_file(z);
 
 	if (fd < 0)
 		return fd;
 	mg->fds[mg->opened] = fd;
 	bundle_id(&id, ns, b);
-	record_init(&rec);
-	range = (struct obj_file_range){.fd = fd};
-	sink = obj_sink_file(&range);
-	rc = object_find(z, w, &id, &rec, NULL, &code) == OBJ_FOUND ? 0 : -EAGAIN;
-	if (rc == 0 && memcmp(rec.priv.content, b->content, CONTENT_ID_BYTES) != 0)
-		rc = -E_CORRUPT;
-	if (rc == 0)
-		rc = obj_read(w, &rec, &z->data_stores, &sink, NULL, why);
+	rc = object_fetch(z, w, &id, b->content, fd, 0, &size, why);
 	if (rc == 0)
 		rc = bundle_open(fd, &mg->bundles[mg->opened], &what);
-	record_release(&rec);
 	if (rc < 0) {
 		sys->close(fd);
 		return rc;
@@ -102,7 +85,7 @@ static int merge_one(struct zstor *z, struct obj_work *w, struct manifest_ns *ns
 
 	if (!mg)
 		return -ENOMEM;
-	mg->out_fd = temp_file(z);
+	mg->out_fd = zs_temp_file(z);
 	if (mg->out_fd < 0)
 		rc = mg->out_fd;
 	for (size_t i = begin; rc == 0 && i < end; i++)

@@ -43,6 +43,35 @@ enum obj_answer object_find(struct zstor *z, struct obj_work *w, const struct ob
 	return record_read(&m, w, id, rec, st, code);
 }
 
+int object_fetch(struct zstor *z, struct obj_work *w, const struct obj_id *id,
+		 const uint8_t content[CONTENT_ID_BYTES], int fd, uint64_t start, uint64_t *size, char *why)
+{
+	struct obj_file_range range = {.fd = fd, .start = start};
+	struct obj_sink sink = obj_sink_file(&range);
+	struct record rec;
+	enum obj_answer a;
+	int code = 0, rc;
+
+	why[0] = '\0';
+	record_init(&rec);
+	a = object_find(z, w, id, &rec, NULL, &code);
+	if (a == OBJ_FOUND && memcmp(rec.priv.content, content, CONTENT_ID_BYTES) != 0) {
+		snprintf(why, ZS_WHY, "the stores hold another content than the recovery point names");
+		rc = -E_CORRUPT;
+	} else if (a == OBJ_FOUND) {
+		rc = obj_read(w, &rec, &z->data_stores, &sink, NULL, why);
+		*size = rec.priv.size;
+	} else if (a == OBJ_ABSENT) {
+		snprintf(why, ZS_WHY, "the metadata stores say that it is not there");
+		rc = -ENOENT;
+	} else {
+		snprintf(why, ZS_WHY, "the metadata stores cannot say where it is");
+		rc = -EAGAIN;
+	}
+	record_release(&rec);
+	return rc;
+}
+
 int object_discard(struct zstor *z, const struct obj_id *id, uint64_t sequence)
 {
 	struct spool_intent in = {.kind = SPOOL_GARBAGE, .after_sequence = sequence};

@@ -195,7 +195,7 @@ static void remove_intents(struct point *p)
 	list_each(&z->namespaces, it)
 	{
 		struct zs_ns *ns = container_of(it, struct zs_ns, link);
-		const struct manifest_ns *named = manifest_find(&p->m, ns->name, strlen(ns->name));
+		const struct manifest_ns *named = manifest_find(&z->vol.last, ns->name, strlen(ns->name));
 		size_t kept = 0;
 
 		for (size_t i = 0; i < ns->bundles_count; i++)
@@ -263,12 +263,12 @@ static void settle_published(struct point *p)
 	if (rc < 0)
 		log_err("cannot remember recovery point %" PRIu64 " in %s: %s", p->m.sequence, z->dir,
 			err_str(rc));
-	remove_intents(p);
 	pthread_mutex_lock(&z->lock);
 	manifest_release(&z->vol.last);
 	z->vol.last = p->m;
 	manifest_init(&p->m);
 	pthread_mutex_unlock(&z->lock);
+	remove_intents(p); /* after that: who looks for a bundle finds it in the one or in the other */
 	log_info("recovery point %" PRIu64 " is published namespaces=%u", z->vol.last.sequence,
 		 z->vol.last.count);
 }

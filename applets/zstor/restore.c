@@ -174,28 +174,10 @@ static void count_object(struct rest *r, uint64_t bytes)
 static int fetch(struct rest *r, const struct obj_id *id, const uint8_t content[CONTENT_ID_BYTES], int fd,
 		 uint64_t start, const char *what)
 {
-	struct obj_file_range range = {.fd = fd, .start = start};
-	struct obj_sink sink = obj_sink_file(&range);
-	char why[OBJ_WHY_BYTES] = "";
-	struct record rec;
-	enum obj_answer a;
+	char why[ZS_WHY];
 	uint64_t size = 0;
-	int code = 0, rc;
+	int rc = object_fetch(r->z, r->w, id, content, fd, start, &size, why);
 
-	record_init(&rec);
-	a = object_find(r->z, r->w, id, &rec, NULL, &code);
-	if (a == OBJ_FOUND) {
-		rc = memcmp(rec.priv.content, content, CONTENT_ID_BYTES) == 0
-			     ? obj_read(r->w, &rec, &r->z->data_stores, &sink, NULL, why)
-			     : -E_CORRUPT;
-		size = rec.priv.size;
-	} else {
-		rc = a == OBJ_ABSENT ? -ENOENT : -EAGAIN;
-		snprintf(why, sizeof(why), "%s",
-			 a == OBJ_ABSENT ? "the metadata stores say that it is not there"
-					 : "the metadata stores cannot say where it is");
-	}
-	record_release(&rec);
 	if (rc < 0)
 		snprintf(r->why, ZS_WHY, "cannot restore %s of %s: %s", what, r->ns->name,
 			 why[0] ? why : err_str(rc));
@@ -326,10 +308,10 @@ static int apply_bundle(struct rest *r, const struct manifest_bundle *b, const c
 	struct zs_row *rows = NULL;
 	struct obj_id id;
 	const char *wrong = "";
-	int rc, fd = sys->open(r->z->dir, O_RDWR | O_TMPFILE, 0600);
+	int rc, fd = zs_temp_file(r->z);
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	rc = obj_id_set(&id, b->generation, OBJ_BUNDLE, obj_number_bundle(b->first, b->last), r->ns->name,
 			r->ns->name_len);
 	if (rc == 0)

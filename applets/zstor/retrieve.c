@@ -1,5 +1,5 @@
 /*
- * retrieve: one segment back from the stores, and what is stored of a path.
+ * retrieve: one segment back from the stores, and what is stored of a path. Index files: retrieve_index.c.
  *
  * A segment that is here is never touched. One that is not is decoded into a temporary file beside its place, compared with
  * its content id, synced and renamed. Two requests for one segment share the work: the second finds the first's file.
@@ -32,14 +32,19 @@ static const char *below(const char *root, const char *path)
 	return path + len + 1;
 }
 
-bool path_is_segment(struct zstor *z, const char *path, char *ns, uint32_t *segment)
+static bool path_is_numbered(const char *root, char letter, const char *path, char *ns, uint32_t *number)
 {
-	const char *rest = below(z->conf.data_root, path), *slash = rest ? strchr(rest, '/') : NULL;
+	const char *rest = below(root, path), *slash = rest ? strchr(rest, '/') : NULL;
 
-	if (!slash || slash == rest || slash[1] != 'd' || strchr(slash + 1, '/') ||
-	    str_parse_u32(slash + 2, segment) < 0)
+	if (!slash || slash == rest || slash[1] != letter || strchr(slash + 1, '/') ||
+	    str_parse_u32(slash + 2, number) < 0)
 		return false;
 	return str_copy_n(ns, SPOOL_NS_MAX + 1, rest, (size_t)(slash - rest)) == 0;
+}
+
+bool path_is_segment(struct zstor *z, const char *path, char *ns, uint32_t *segment)
+{
+	return path_is_numbered(z->conf.data_root, 'd', path, ns, segment);
 }
 
 bool path_is_volume(struct zstor *z, const char *path)
@@ -169,9 +174,11 @@ int retrieve_path(struct zstor *z, const char *path, char *why)
 		goto out;
 	if (path_is_segment(z, path, ns, &segment)) {
 		rc = retrieve_segment(z, w, ns, segment, path, why);
+	} else if (path_is_numbered(z->conf.index_root, 'i', path, ns, &segment)) {
+		rc = retrieve_index(z, w, ns, segment, path, why);
 	} else if (path_is_volume(z, path)) {
 		snprintf(why, ZS_WHY,
-			 "only data files come back one by one; indexes and descriptors come with a restore");
+			 "only data and index files come back one by one; descriptors come with a restore");
 		rc = -EINVAL;
 	} else {
 		rc = retrieve_file(z, w, path, why);

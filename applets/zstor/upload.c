@@ -168,14 +168,6 @@ static int pay_segment(struct zstor *z, struct obj_work *w, const struct owed *o
 
 /* ------------------------------------------------------------------------------------------------- bundles --- */
 
-/* An unlinked file in our own directory: gone with the process. */
-static int open_temp(struct zstor *z)
-{
-	int fd = sys->open(z->dir, O_RDWR | O_TMPFILE, 0600);
-
-	return fd < 0 ? -errno : fd;
-}
-
 static int add_rows(struct zstor *z, const struct owed *o, struct bundle_row *rows)
 {
 	int rc = 0;
@@ -239,8 +231,8 @@ static int pay_bundle(struct zstor *z, struct obj_work *w, const struct owed *o,
 
 	if (o->last < o->first || o->last - o->first >= BUNDLE_ROWS_MAX)
 		return -E_CORRUPT;
-	from = open_temp(z);
-	to = from < 0 ? -1 : open_temp(z);
+	from = zs_temp_file(z);
+	to = from < 0 ? -1 : zs_temp_file(z);
 	rc = from < 0 ? from : to < 0 ? to : complete_bundle(z, o, from, to, &size, why);
 	if (rc == 0)
 		rc = obj_id_set(&id, done.generation, OBJ_BUNDLE, obj_number_bundle(done.first, done.last),
@@ -359,6 +351,28 @@ static int pay_garbage(struct zstor *z, struct obj_work *w, const struct owed *o
 	return rc;
 }
 
+/* Bundles of before, which no point will name. With `lock` held. */
+static int drop_bundles(struct zstor *z, const struct owed *drop)
+{
+	struct spool_intent in;
+	int rc = 0;
+
+	list_each_safe(&z->owed->items, it)
+	{
+		struct owed *o = container_of(it, struct owed, link);
+
+		if (o->kind != SPOOL_BUNDLE || o->seq > drop->seq || o->state == OWED_RUNNING ||
+		    strcmp(o->ns, drop->ns) != 0)
+			continue;
+		owed_intent(o, &in);
+		rc = spool_remove(z->spool, &in);
+		if (rc < 0)
+			break;
+		owed_done(z, o);
+	}
+	return rc;
+}
+
 /* A namespace was deleted or flushed: what its numbers meant must never be mixed with what they will mean. */
 static int pay_nsdrop(struct zstor *z, struct obj_work *w, const struct owed *o, char *why)
 {
@@ -381,6 +395,8 @@ static int pay_nsdrop(struct zstor *z, struct obj_work *w, const struct owed *o,
 		pthread_mutex_lock(&z->lock);
 		ns = ns_find(z, o->ns);
 	}
+	if (rc == 0)
+		rc = drop_bundles(z, o);
 	pthread_mutex_unlock(&z->lock);
 	if (rc == 0)
 		rc = vol_take_over(z, w, base, why);

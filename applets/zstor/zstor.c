@@ -17,6 +17,7 @@
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
+#include "core/base/sys.h"
 
 #define WORKS_MAX    32u
 #define WORK_IDLE_MS 5000u
@@ -121,6 +122,13 @@ void zs_work_cancel_all(struct zstor *z)
 	for (unsigned i = 0; i < c->count; i++)
 		obj_work_cancel(c->slots[i].work, 1);
 	pthread_mutex_unlock(&c->lock);
+}
+
+int zs_temp_file(struct zstor *z)
+{
+	int fd = sys->open(z->dir, O_RDWR | O_TMPFILE, 0600);
+
+	return fd < 0 ? -errno : fd;
 }
 
 /* ------------------------------------------------------------------------------------------------ waiting --- */

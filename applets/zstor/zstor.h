@@ -181,6 +181,9 @@ void zs_changed(struct zstor *z);
 /* A copy of the metadata set as it is now, for one operation. */
 void zs_meta_copy(struct zstor *z, struct meta *out);
 
+/* zstor.c: an unlinked file in our own directory, gone with the process. A descriptor or a negative code. */
+int zs_temp_file(struct zstor *z);
+
 /* zstor.c: cached contexts of the object room. NULL: no memory. */
 struct obj_work *zs_work_get(struct zstor *z);
 /* One that holds no buffers of whole objects: what only looks at records must not keep those from being freed. */
@@ -246,6 +249,12 @@ const char *vol_state_name(enum vol_state s);
 /* objects.c: objects by what they are. None with `lock` held. */
 enum obj_answer object_find(struct zstor *z, struct obj_work *w, const struct obj_id *id, struct record *rec,
 			    struct record_state *st, int *code);
+/*
+ * Reads an object whose content id is known (a manifest names it) into `fd`, from `start` on; *size: its bytes. 0; -EAGAIN not
+ * known now, -ENOENT absent, -E_CORRUPT another content, what reading says. `why` has a sentence when the stores said it.
+ */
+int object_fetch(struct zstor *z, struct obj_work *w, const struct obj_id *id,
+		 const uint8_t content[CONTENT_ID_BYTES], int fd, uint64_t start, uint64_t *size, char *why);
 /*
  * Stores an object and its record, unless an equal one is there already. *content gets its content id. Debts and what
  * became garbage go to the spool. 0; -EAGAIN with a sentence (stores missing); other negative codes are the source's.
@@ -319,6 +328,12 @@ int restore_answer(struct zstor *z, char *why);
 
 /* retrieve.c. Exit codes. */
 int retrieve_path(struct zstor *z, const char *path, char *why);
+/*
+ * retrieve_index.c: i<number> of a namespace, as it was before the first segment C whose bundle there is not, into `path`.before<C>; nothing when
+ * `path` is there. 0; -ENOENT no bundle holds it; -EAGAIN not known now; -E_CORRUPT, -EIO, ...
+ */
+int retrieve_index(struct zstor *z, struct obj_work *w, const char *ns, uint32_t number, const char *path,
+		   char *why);
 int check_path(struct zstor *z, const char *path, uint8_t content[CONTENT_ID_BYTES], bool *stored, char *why);
 /* Path -> namespace and number of a data file below the data root; false otherwise. */
 bool path_is_segment(struct zstor *z, const char *path, char *ns, uint32_t *segment);

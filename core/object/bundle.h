@@ -74,4 +74,22 @@ int bundle_apply(const struct bundle *b,
 		 int (*write)(void *ctx, uint32_t file, uint32_t offset, const void *data, size_t len),
 		 void *ctx);
 
+/*
+ * One index file, put together from bundles, oldest first: those that hold segment `number` and all later ones, as far as
+ * there are any. Afterwards `fd` has i<number> as it was before segment `next` began.
+ */
+struct bundle_index {
+	int fd; /* borrowed; empty at the beginning */
+	uint32_t number;
+	uint32_t next; /* the segment whose bundle comes next */
+	uint32_t size; /* of what was put together; 0 = nothing yet */
+};
+
+void bundle_index_begin(struct bundle_index *x, int fd, uint32_t number);
+/*
+ * Adds a bundle that holds segment `next`; it may reach back (a merge that came meanwhile: its bytes are the later ones). 0,
+ * -E_CORRUPT with *what: another one, or one that cannot belong to what is there; -EIO, -ENOSPC, -ENOMEM. After an error the file is void.
+ */
+int bundle_index_add(struct bundle_index *x, const struct bundle *b, const char **what);
+
 #endif

@@ -14,6 +14,7 @@
 #define IDX_RECORD     34u /* plus key */
 #define DAT_RECORD     18u /* plus key and payload */
 #define SEQ_RECORD     (IDX_RECORD + ZDB_SEQ_KEY_SIZE)
+#define IDX_NUMBER_AT  24u /* offset of the file number in the header */
 #define IDX_FLAGS_AT   13u /* offset of the flags in an index record */
 #define DAT_STAMP_AT   16u /* offset of the stamp (`opened`) in a data header */
 #define DAT_COMPACT_AT 8u  /* offset of what a compaction leaves there (`created`) */

@@ -6,7 +6,7 @@
  *   3  otherwise: check everything (foreign.c)
  * An index file that is missing or torn in its middle is made again from the log, while its segment and all later ones are
  * here: what later ones deleted is known to nobody else.  The marker goes back there first, so that a crash on the way
- * leads back to it.
+ * leads back to it.  When some of these segments were evicted, it comes back from the stores' bundles (bundled.c).
  */
 #include <stdio.h>
 
@@ -20,7 +20,7 @@
 struct found {
 	struct bits index, data;
 	int64_t index_last, data_last;
-	bool legacy, litter; /* litter: of a compaction */
+	bool legacy, litter, brought; /* litter: of a compaction; brought: index files from the stores */
 	int rc;
 	enum which which;
 	const char *dir;
@@ -50,7 +50,7 @@ static int found_each(void *ctx, const char *name, unsigned char type)
 	struct bits *b = f->which == INDEX_FILE ? &f->index : &f->data;
 	int64_t *last = f->which == INDEX_FILE ? &f->index_last : &f->data_last;
 	char path[ZDB_PATH_MAX];
-	int64_t n;
+	int64_t n, before;
 
 	(void)type;
 	if (strcmp(name, "zdb-index-00000") == 0)
@@ -59,6 +59,8 @@ static int found_each(void *ctx, const char *name, unsigned char type)
 		(void)sys->unlink(path); /* litter of a crash */
 	if (str_ends(name, ".new"))
 		f->litter = true;
+	if (bundled_name(name, &n, &before))
+		f->brought = true;
 	n = name_number(name, f->which == INDEX_FILE ? 'i' : 'd');
 	if (n < 0)
 		return 0;
@@ -233,7 +235,7 @@ static int64_t first_torn(const struct zdb_ns *ns, const struct found *f, uint32
 /*
  * *last: number of the active pair.  *rebuild: the first index file that has to be made again from the log, or -1.
  */
-static int choose_files(struct zdb_ns *ns, const struct found *f, const struct mark *m, uint32_t *last,
+static int choose_files(struct zdb_ns *ns, struct found *f, const struct mark *m, uint32_t *last,
 			int64_t *rebuild, char *why, size_t why_size)
 {
 	int64_t gap, torn;
@@ -245,15 +247,13 @@ static int choose_files(struct zdb_ns *ns, const struct found *f, const struct m
 		return rc;
 	gap = first_gap(f, *last);
 	if (gap >= 0 && !all_data_from(f, (uint32_t)gap, *last))
-		return say(
-			why, why_size, -EIO,
-			"index file i%lld is missing and not all data files from d%lld on are here to make "
-			"it "
-			"again: bring them back (zstor retrieve), or move data and index away and restore "
-			"the volume",
-			(long long)gap, (long long)gap);
-	if (gap >= 0 && ns->eng->read_only)
-		return say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
+		rc = bundled_bring(ns, &f->index, &f->data, *last, m, (uint32_t)gap, &gap, why, why_size);
+	else if (gap >= 0 && ns->eng->read_only)
+		rc = say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
+	else if (gap < 0 && f->brought && !ns->eng->read_only)
+		bundled_clean(ns);
+	if (rc != 0)
+		return rc;
 	torn = first_torn(ns, f, *last, m);
 	if (torn >= 0 && (gap < 0 || torn < gap) && all_data_from(f, (uint32_t)torn, *last))
 		gap = torn;
@@ -261,8 +261,7 @@ static int choose_files(struct zdb_ns *ns, const struct found *f, const struct m
 	return 0;
 }
 
-/* The marker goes back to the start of segment n: until the index is whole again, every start begins there. */
-static int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last)
+int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last)
 {
 	struct mark m = {.state = MARK_OPEN, .file = n, .offset = DAT_HEADER, .index_size = IDX_HEADER};
 	uint8_t b[8];

@@ -261,6 +261,8 @@ static void recovered(struct verify *v)
 			r->index_torn,
 			v->ns->torn_index >= 0 ? ", and not all data files are here that say what was there"
 					       : "");
+	if (r->index_brought > 0)
+		finding(v, 1, "put %u index files back from the stores", r->index_brought);
 	if (r->headers_made > 0)
 		finding(v, 1, "made %u file headers", r->headers_made);
 	if (r->gaps > 0)

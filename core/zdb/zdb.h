@@ -118,10 +118,16 @@ struct zdb_events {
 	 */
 	int (*data_missing)(void *ctx, struct zdb_ns *ns, uint32_t n);
 	/*
-	 * At load only: the active data file (or an index file) is missing or shorter than the marker says.  Blocks
+	 * At load only: the active data file is missing or shorter than the marker says.  Blocks
 	 * until the owner has tried to restore the path; 0 = look again.
 	 */
 	int (*load_missing)(void *ctx, const char *ns_name, const char *path);
+	/*
+	 * At load only: index file `path` (i<N>) is missing, and not all data files are here that it could be made again
+	 * from.  Blocks until the owner has tried to bring `path`.before<C>: the file as it was when segment C began, in
+	 * the same directory, whole and durable under that name (docs/formats.md, chapter zdb, 4); 0 = look again.
+	 */
+	int (*index_missing)(void *ctx, const char *ns_name, const char *path);
 	void (*ns_created)(void *ctx, struct zdb_ns *ns); /* zdb_ns_create only, not at load */
 	void (*ns_updated)(void *ctx, struct zdb_ns *ns);
 	void (*ns_reloaded)(void *ctx, struct zdb_ns *ns);
@@ -168,8 +174,9 @@ struct zdb_recovery {
 	uint32_t index_lost;      /* keys that answer -EIO: nothing to restore them from */
 	uint32_t gaps;            /* fragments in the log that were stepped over (foreign only) */
 	uint32_t damaged; /* places where the durable log is damaged: nothing is cut, its keys answer -EIO */
-	uint32_t index_torn;   /* index files that could not be read to their end */
-	uint32_t headers_made; /* headerless last files that got their header */
+	uint32_t index_torn;    /* index files that could not be read to their end */
+	uint32_t index_brought; /* index files that came back from the stores' bundles */
+	uint32_t headers_made;  /* headerless last files that got their header */
 };
 
 /*

@@ -354,7 +354,21 @@ int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count)
 int sync_everything(
 	struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
 
+/* ---- bundled.c */
+/* "i<number>.before<before>" -> true. */
+bool bundled_name(const char *name, int64_t *number, int64_t *before);
+/*
+ * Puts back the missing index files from `gap` on that cannot be made again from the log; those are set in `index`.  *from: the
+ * segment at which the replay has to begin, where the marker is now.  -EROFS: they wait, but nothing can be written.
+ */
+int bundled_bring(struct zdb_ns *ns, struct bits *index, const struct bits *data, uint32_t last,
+		  const struct mark *m, uint32_t gap, int64_t *from, char *why, size_t why_size);
+/* Removes what was brought and is not needed. */
+void bundled_clean(struct zdb_ns *ns);
+
 /* ---- load.c, replay.c, foreign.c */
+/* The marker goes back to the start of segment n: until the index is whole again, every start begins there. */
+int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last);
 int ns_load(struct zdb_ns *ns, char *why, size_t why_size);
 void ns_unload(struct zdb_ns *ns);
 int ns_close_clean(struct zdb_ns *ns);

@@ -525,14 +525,24 @@ static int on_data_missing(void *ctx, struct zdb_ns *ns, uint32_t n)
 	return err;
 }
 
-static int on_load_missing(void *ctx, const char *ns_name, const char *path)
+static int ask_at_load(struct zdbd *d, const char *event, const char *ns_name, const char *path)
 {
-	struct zdbd *d = ctx;
 	const char *args[] = {path};
 
 	log_warn("a file that the namespace needs is not here, asking for it namespace=%s file=%s", ns_name,
 		 path);
-	return hook_run(d, "missing-data", or_else(d->opt.missing_limit_ms, MISSING_LIMIT_MS), args, 1);
+	return hook_run(d, event, or_else(d->opt.missing_limit_ms, MISSING_LIMIT_MS), args, 1);
+}
+
+static int on_load_missing(void *ctx, const char *ns_name, const char *path)
+{
+	return ask_at_load(ctx, "missing-data", ns_name, path);
+}
+
+/* An event of its own: hooks that only know the original's would bring an index file of some time or other. */
+static int on_index_missing(void *ctx, const char *ns_name, const char *path)
+{
+	return ns_is_temp(ctx, ns_name) ? -ENOENT : ask_at_load(ctx, "missing-index", ns_name, path);
 }
 
 /* ----------------------------------------------------------------------------------------------------- namespaces */
@@ -581,6 +591,7 @@ const struct zdb_events zdbd_events = {
 	.segment_closed = on_segment_closed,
 	.data_missing = on_data_missing,
 	.load_missing = on_load_missing,
+	.index_missing = on_index_missing,
 	.ns_created = on_ns_created,
 	.ns_updated = on_ns_updated,
 	.ns_reloaded = on_ns_reloaded,

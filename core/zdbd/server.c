@@ -283,6 +283,9 @@ static void report_recovery(struct zdb_ns *ns)
 		 (unsigned long long)r->data_cut_bytes, (unsigned long long)r->index_cut_bytes,
 		 r->index_appended, r->index_rewritten, r->index_restored, r->index_lost, r->gaps,
 		 r->damaged);
+	if (r->index_brought > 0)
+		log_warn("%u index files came back from the stores namespace=%s", r->index_brought,
+			 zdb_ns_name(ns));
 	if (r->index_torn > 0)
 		log_warn("%u index files could not be read to their end namespace=%s: see zdb check",
 			 r->index_torn, zdb_ns_name(ns));

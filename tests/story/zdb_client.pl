@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# A small client of a zdb for the stories. SOCKET NSNEW NS | FILL NS COUNT SIZE FILE | VERIFY NS FILE | ABSENT NS FILE |
+# A small client of a zdb for the stories. SOCKET NSNEW NS | FILL NS COUNT SIZE FILE | KEYS NS COUNT SIZE FILE | VERIFY NS FILE | ABSENT NS FILE |
 # DEL NS FILE NTH DELETED | REWRITE NS FILE NTH | CALL WORD...
 use strict;
 use warnings;
@@ -51,6 +51,20 @@ if ($what eq 'NSNEW') {
 	my $r = call('SYNC');
 	die "SYNC: $r\n" if $r ne '+OK';
 	print {$out} @lines;
+	close $out or die;
+} elsif ($what eq 'KEYS') { # user keys of so many names, with new values; the list is written anew
+	my ($ns, $count, $size, $file) = @args;
+	open my $rnd, '<:raw', '/dev/urandom' or die;
+	open my $out, '>', $file or die "$file: $!\n";
+	use_ns($ns);
+	for (1 .. $count) {
+		read($rnd, my $value, $size) == $size or die;
+		my $r = call('SET', "key $_", $value);
+		die "SET: " . ($r // 'nil') . "\n" if !defined $r || $r ne "key $_";
+		print {$out} unpack('H*', "key $_") . ' ' . md5_hex($value) . "\n";
+	}
+	my $r = call('SYNC');
+	die "SYNC: $r\n" if $r ne '+OK';
 	close $out or die;
 } elsif ($what eq 'VERIFY') {
 	my ($ns, $file) = @args;

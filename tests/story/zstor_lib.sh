@@ -84,7 +84,9 @@ v_ping() { "$QSFS" zdb ping -s "$1" >/dev/null 2>&1; }
 # Whether a program has blocked SIGTERM, because it takes it when it is ready: before that it would only die of it.
 v_waits_for_term() { [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$(cat "$1")/status") & 0x4000)) -ne 0 ]; }
 
-v_end() { # PIDFILE SIGNAL: ends the process, reaps it, sets v_code
+v_gone() { ! grep -q '^State:[[:space:]]*[^Z]' "/proc/$1/status" 2>/dev/null; }
+
+v_end() { # PIDFILE SIGNAL: ends the process, reaps it, sets v_code; one that was started by `ok` is not our child, its end is waited for
 	local pid
 	v_code=
 	[ -s "$1" ] || return 0
@@ -93,6 +95,7 @@ v_end() { # PIDFILE SIGNAL: ends the process, reaps it, sets v_code
 	kill -"${2:-TERM}" "$pid" 2>/dev/null
 	wait "$pid" 2>/dev/null
 	v_code=$?
+	wait_until 60 v_gone "$pid"
 }
 
 v_store_stop() {
@@ -112,9 +115,10 @@ v_zstor_stop() { v_end "$V/run/zstor.mpid" "${1:-TERM}"; }
 
 # Fails when the server refuses to start.
 v_zdb_start() {
-	local spool=(--spool "$V/front/spool")
+	local spool=(--spool "$V/front/spool") mode=(--mode seq)
+	[ -z "${MIXED:-}" ] || mode=()
 	[ -z "${NO_SPOOL:-}" ] || spool=() # as an original server, which leaves everything to its hook
-	ZSTOR_CONFIG=$V/zstor.toml HOOK_RESTORE_LIMIT=${RESTORE_LIMIT:-30s} "$QSFS" zdb --mode seq --socket "$V/run/zdb.sock" \
+	ZSTOR_CONFIG=$V/zstor.toml HOOK_RESTORE_LIMIT=${RESTORE_LIMIT:-30s} "$QSFS" zdb "${mode[@]}" --socket "$V/run/zdb.sock" \
 		--data "$V/front/data" --index "$V/front/index" --hook "$V/hook" "${spool[@]}" --datasize "${DATASIZE:-4194304}" \
 		>>"$V/zdb.log" 2>&1 </dev/null &
 	echo $! >"$V/run/zdb.pid"
