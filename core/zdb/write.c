@@ -66,8 +66,11 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 2 : 1, DAT_RECORD + r->klen + r->len);
 	if (rc != 0)
 		return rc;
-	if (looks_torn(*off, head, key, r->klen, value, r->len))
+	if (looks_torn(*off, head, key, r->klen, value, r->len)) {
 		ns->ambiguous = true;
+		if ((r->flags & FLAG_DELETED) != 0) /* the index, which knows of all others, does not yet */
+			ns->doubt_end = ns->data.size;
+	}
 	ns->prev_data = *off;
 	return 0;
 }
@@ -268,6 +271,11 @@ int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, 
 		return update_seq(ns, &c);
 	result->outcome = ZDB_INSERTED;
 	return insert_seq(ns, &c, result->key);
+}
+
+bool zdb_ns_doubtful(const struct zdb_ns *ns)
+{
+	return ns->doubt_end > ns->synced;
 }
 
 int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts)

@@ -224,6 +224,12 @@ int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, 
 int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts);
 
 /*
+ * Whether a kill could take back what was written last, though it is in the log: a deletion whose bytes a lost sector would look
+ * like (docs/formats.md, "Torn keys"), and what follows it, until a sync.  Who answers a write then lets the answer wait for it.
+ */
+bool zdb_ns_doubtful(const struct zdb_ns *ns);
+
+/*
  * Writes out what gather_writes holds back, for all namespaces.  Without it: no-op.  A failure (-EIO: the space is
  * preallocated) makes that namespace read-only; the answers of this turn to its writers must not be sent.
  */

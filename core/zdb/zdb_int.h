@@ -160,6 +160,8 @@ struct zdb_ns {
 	struct mark mark; /* as on disk; state 0 = none */
 	uint64_t stamp;   /* of this opening */
 	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
+	uint32_t
+		doubt_end; /* end of the last deletion in the log that looks so: in doubt until `synced` reaches it */
 	uint32_t durable_file, durable_off; /* at load: the log was durable up to there */
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */

@@ -39,14 +39,20 @@ static void set_failed(struct client *c, int err)
 	}
 }
 
-/* A write went into the log: this turn's reply must wait for the flush, with fsync always for the disk. */
+/* What is said of the present state must wait for the disk: with fsync always, and where a mere kill could take it back. */
+static void note_unsynced(struct client *c)
+{
+	if (c->d->opt.fsync == ZDBD_FSYNC_ALWAYS || zdb_ns_doubtful(c->ns))
+		c->unsynced = true;
+}
+
+/* A write went into the log: this turn's reply must wait for the flush. */
 static void note_write(struct client *c)
 {
 	struct zns *z = zns_of(c->d, c->ns);
 
 	c->wrote = true;
-	if (c->d->opt.fsync == ZDBD_FSYNC_ALWAYS)
-		c->unsynced = true;
+	note_unsynced(c);
 	if (z)
 		sync_note_write(z);
 }
@@ -69,9 +75,7 @@ static void do_set(struct client *c, const uint8_t *key, size_t klen, const uint
 		return;
 	}
 	if (result.outcome == ZDB_UNCHANGED) {
-		/* the equal value may be another client's, answered but not yet durable */
-		if (c->d->opt.fsync == ZDBD_FSYNC_ALWAYS)
-			c->unsynced = true;
+		note_unsynced(c); /* the equal value may be another client's, and its answer wait too */
 		reply_nil(c);
 		return;
 	}

@@ -308,7 +308,7 @@ static void hold_done(struct sync_waiter *w, int err)
 		client_resume(c, 0);
 }
 
-/* With fsync always: nothing leaves until the writes so far are durable. */
+/* With fsync always, or a doubtful log: nothing leaves until the writes so far are durable. */
 static void hold_begin(struct client *c)
 {
 	struct zns *z = zns_of(c->d, c->ns);

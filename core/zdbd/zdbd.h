@@ -8,7 +8,8 @@
  * Life: zdbd_new -> zdbd_open (restore hook, engine) -> zdbd_listen -> zdbd_ready (hook) -> zdbd_serve -> loop runs -> zdbd_stop
  * (clean, asynchronous, calls `stopped`) -> zdbd_free. Every step that fails leaves one sentence in `why`.
  *
- * Promises beyond the engine's: a reply to a write leaves only after the write is in the log (and, with ZDBD_FSYNC_ALWAYS, durable);
+ * Promises beyond the engine's: a reply to a write leaves only after the write is in the log (and, with ZDBD_FSYNC_ALWAYS
+ * or where a kill could take it back, durable);
  * replies keep the order of their requests; nothing here is unbounded (clients, request and reply bytes, hooks running and queued);
  * a segment that closed is in the spool, when there is one, before the next record is taken.
  */

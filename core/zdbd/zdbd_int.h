@@ -139,8 +139,8 @@ struct client {
 	bool closing;           /* no more requests; closed when its replies have left */
 	bool dead;              /* closed; freed at the end of the turn */
 	bool wrote;             /* a reply of this turn speaks of a write */
-	bool unsynced; /* fsync always: replies from held_from on speak of writes that are not durable */
-	bool holding;  /* ... and wait for `hold` */
+	bool unsynced; /* fsync always, or a doubtful log: replies from held_from on speak of writes that are not durable */
+	bool holding; /* ... and wait for `hold` */
 	bool socket_full;
 	bool corked;
 	bool asks_more; /* behind the request at hand there is more of its input */

@@ -363,7 +363,7 @@ static void time_is_the_time(void **state)
 /* Asks until the last of `count` is finished. */
 static redisReply *hooks(struct stage *st, size_t count)
 {
-	uint64_t deadline = clock_deadline(RIG_LIMIT_MS);
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
 	redisReply *r = stage_ask(st, "HOOKS");
 
 	while (r->elements < count || r->element[count - 1]->element[4]->integer == 0) {

@@ -16,21 +16,16 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/base/buf.h"
 #include "core/base/clock.h"
-#include "core/base/file.h"
 #include "core/base/log.h"
-#include "core/base/loop.h"
 #include "core/base/sys.h"
 #include "core/net/resp.h"
 #include "core/spool/spool.h"
-#include "core/zdbd/zdbd.h"
-
-#define LIMIT_MS 60000
+#include "tests/unit/support/zdbd_rig.h"
 
 static struct sys_ops table;
 static _Atomic int spool_error;
@@ -38,9 +33,7 @@ static _Atomic unsigned spool_syncs;
 static pthread_mutex_t gate =
 	PTHREAD_MUTEX_INITIALIZER; /* held by a test: fsync of a spool file does not return */
 
-static struct loop loop;
-static struct zdbd *server;
-static char dir[64], data_root[80], index_root[80], socket_path[80], spool_dir[80];
+static struct zr rig;
 
 static int gated_fsync(int fd)
 {
@@ -50,7 +43,7 @@ static int gated_fsync(int fd)
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n < 0 ? 0 : n] = '\0';
-	if (strncmp(path, spool_dir, strlen(spool_dir)) != 0)
+	if (strncmp(path, rig.spool, strlen(rig.spool)) != 0)
 		return sys_real.fsync(fd);
 	spool_syncs++;
 	pthread_mutex_lock(&gate);
@@ -62,35 +55,6 @@ static int gated_fsync(int fd)
 	return sys_real.fsync(fd);
 }
 
-static void server_start(void)
-{
-	struct zdbd_options o = {.data_root = data_root,
-				 .index_root = index_root,
-				 .mode = ZDB_USER,
-				 .socket_path = socket_path,
-				 .spool_dir = spool_dir,
-				 .fsync = ZDBD_FSYNC_NO,
-				 .datasize = ZDB_DATASIZE_MIN};
-	struct err_text why;
-
-	assert_int_equal(loop_init(&loop), 0);
-	server = zdbd_new(&loop, &o);
-	assert_non_null(server);
-	assert_int_equal(zdbd_open(server, &why), 0);
-	assert_int_equal(zdbd_listen(server, &why), 0);
-	assert_int_equal(zdbd_ready(server, &why), 0);
-	assert_int_equal(zdbd_serve(server, &why), 0);
-}
-
-static int server_stop(void)
-{
-	int code = zdbd_stop_now(server);
-
-	zdbd_free(server);
-	loop_release(&loop);
-	return code;
-}
-
 static int setup(void **state)
 {
 	(void)state;
@@ -98,12 +62,8 @@ static int setup(void **state)
 	table.fsync = gated_fsync;
 	sys = &table;
 	spool_error = 0;
-	strcpy(dir, "/tmp/zdbd_spool.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-	snprintf(data_root, sizeof(data_root), "%s/data", dir);
-	snprintf(index_root, sizeof(index_root), "%s/index", dir);
-	snprintf(socket_path, sizeof(socket_path), "%s/sock", dir);
-	snprintf(spool_dir, sizeof(spool_dir), "%s/spool", dir);
+	zr_setup(&rig);
+	rig.opt.spool_dir = rig.spool;
 	return 0;
 }
 
@@ -112,23 +72,20 @@ static int teardown(void **state)
 	(void)state;
 	pthread_mutex_trylock(&gate); /* a test that failed may have left it closed */
 	pthread_mutex_unlock(&gate);
-	file_rm_tree(dir);
 	sys = &sys_real;
+	zr_teardown(&rig);
 	return 0;
 }
 
 /* One request and its whole reply, the loop running meanwhile. */
 static void ask(const char *want, const char *a, const char *b, const char *c)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct buf out = BUF_INIT(4096);
-	uint64_t deadline = clock_deadline(LIMIT_MS);
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
 	char got[200] = "";
 	size_t have = 0;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = zr_connect(&rig);
 
-	memcpy(addr.sun_path, socket_path, strlen(socket_path));
-	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	assert_int_equal(resp_put_words(&out, a, b, b ? c : NULL, NULL), 0);
 	assert_int_equal(send(fd, out.data, out.len, MSG_NOSIGNAL), (ssize_t)out.len);
 	while (have < strlen(want)) {
@@ -139,7 +96,7 @@ static void ask(const char *want, const char *a, const char *b, const char *c)
 			continue;
 		}
 		assert_true(clock_left_ms(deadline) > 0);
-		loop_run_once(&loop, 50);
+		loop_run_once(&rig.loop, 50);
 	}
 	assert_string_equal(got, want);
 	buf_release(&out);
@@ -169,7 +126,7 @@ static struct seen spooled(void)
 	struct seen s = {0};
 	struct spool *sp;
 
-	assert_int_equal(spool_open(spool_dir, SPOOL_RDONLY, &sp), 0);
+	assert_int_equal(spool_open(rig.spool, SPOOL_RDONLY, &sp), 0);
 	assert_int_equal(spool_list(sp, see, &s), 0);
 	spool_close(sp);
 	return s;
@@ -177,11 +134,11 @@ static struct seen spooled(void)
 
 static void until_spooled(unsigned segments)
 {
-	uint64_t deadline = clock_deadline(LIMIT_MS);
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
 
 	while (spooled().segments < segments) {
 		assert_true(clock_left_ms(deadline) > 0);
-		loop_run_once(&loop, 50);
+		loop_run_once(&rig.loop, 50);
 	}
 	assert_int_equal(spooled().segments, segments);
 	assert_int_equal(spooled().bundles, segments);
@@ -190,7 +147,7 @@ static void until_spooled(unsigned segments)
 static void nobody_waits(void **state)
 {
 	(void)state;
-	server_start();
+	zr_start(&rig);
 	ask("$1\r\na\r\n", "SET", "a", "1");
 	pthread_mutex_lock(&gate);
 	ask("+OK\r\n", "NSJUMP", NULL, NULL);
@@ -198,14 +155,14 @@ static void nobody_waits(void **state)
 	ask("$1\r\n1\r\n", "GET", "a", NULL);
 	ask("+PONG\r\n", "PING", NULL, NULL);
 	while (spool_syncs == 0) /* the worker is at the gate, and everybody was served */
-		loop_run_once(&loop, 10);
+		loop_run_once(&rig.loop, 10);
 	ask("+PONG\r\n", "PING", NULL, NULL);
 	assert_int_equal(spooled().segments, 0);
 	pthread_mutex_unlock(&gate);
 	until_spooled(1);
 	ask("+OK\r\n", "NSJUMP", NULL, NULL);
 	ask("+OK\r\n", "NSJUMP", NULL, NULL); /* waits for the one before */
-	assert_int_equal(server_stop(), 0);   /* and a stop for all */
+	assert_int_equal(zr_stop(&rig), 0);   /* and a stop for all */
 	assert_int_equal(spooled().segments, 3);
 	assert_int_equal(spooled().bundles, 3);
 	assert_int_equal(spooled().last, 2);
@@ -214,7 +171,7 @@ static void nobody_waits(void **state)
 static void failures_are_repeated(void **state)
 {
 	(void)state;
-	server_start();
+	zr_start(&rig);
 	ask("$1\r\na\r\n", "SET", "a", "1");
 	spool_error = EIO;
 	ask("+OK\r\n", "NSJUMP", NULL, NULL);
@@ -225,7 +182,7 @@ static void failures_are_repeated(void **state)
 	ask("$1\r\nb\r\n", "SET", "b", "2");
 	ask("+OK\r\n", "NSJUMP", NULL, NULL);
 	until_spooled(3);
-	assert_int_equal(server_stop(), 0);
+	assert_int_equal(zr_stop(&rig), 0);
 	assert_int_equal(spooled().segments, 3);
 }
 
@@ -239,22 +196,22 @@ static void a_crash_forgets_nothing(void **state)
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
-		server_start();
+		zr_start(&rig);
 		ask("$1\r\na\r\n", "SET", "a", "1");
 		pthread_mutex_lock(&gate);
 		ask("+OK\r\n", "NSJUMP", NULL, NULL);
 		while (spool_syncs == 0)
-			loop_run_once(&loop, 10);
+			loop_run_once(&rig.loop, 10);
 		(void)kill(getpid(), SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	assert_int_equal(spooled().segments, 0);
-	server_start();
+	zr_start(&rig);
 	assert_int_equal(spooled().segments, 1);
 	assert_int_equal(spooled().last, 0);
 	ask("$1\r\n1\r\n", "GET", "a", NULL);
-	assert_int_equal(server_stop(), 0);
+	assert_int_equal(zr_stop(&rig), 0);
 }
 
 int main(void)

@@ -373,7 +373,7 @@ struct stage *stage_open(const struct scene *s, bool tcp)
 	assert_non_null(st);
 	st->name = s->name;
 	st->tcp = tcp;
-	rig_setup(&st->rig);
+	zr_setup(&st->rig);
 	st->rig.opt.mode = s->mode;
 	st->rig.opt.admin = s->admin;
 	st->rig.opt.protect = s->protect;
@@ -381,7 +381,7 @@ struct stage *stage_open(const struct scene *s, bool tcp)
 	st->rig.opt.spool_dir = s->spool ? st->rig.spool : NULL;
 	st->rig.opt.listen = "127.0.0.1";
 	st->rig.opt.stop_wanted = stop_wanted;
-	rig_run(&st->rig);
+	zr_run(&st->rig);
 	return st;
 }
 
@@ -394,8 +394,8 @@ void stage_close(struct stage *st)
 		stage_hang_up(st, who);
 	for (i = 0; i < PLAY_KEPT; i++)
 		free(st->kept[i].data);
-	assert_int_equal(rig_halt(&st->rig), 0);
-	rig_teardown(&st->rig);
+	assert_int_equal(zr_halt(&st->rig), 0);
+	zr_teardown(&st->rig);
 	free(st);
 }
 
@@ -410,7 +410,7 @@ void stage_hang_up(struct stage *st, char who)
 
 static redisContext *conn(struct stage *st, char who)
 {
-	static const struct timeval limit = {RIG_LIMIT_MS / 1000, 0};
+	static const struct timeval limit = {ZR_LIMIT_MS / 1000, 0};
 	redisContext **c;
 
 	assert_true(who >= 'a' && who < 'a' + PLAY_CONNS);

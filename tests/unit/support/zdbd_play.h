@@ -41,7 +41,7 @@ void play(const struct scene *s);
 
 struct stage {
 	const char *name;
-	struct rig rig;
+	struct zr rig;
 	bool tcp;
 	redisContext *conns[PLAY_CONNS];
 	struct {

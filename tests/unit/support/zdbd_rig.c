@@ -18,12 +18,12 @@
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdbd_rig.h"
 
-static void at(char *path, size_t size, const struct rig *r, const char *name)
+static void at(char *path, size_t size, const struct zr *r, const char *name)
 {
 	assert_true(snprintf(path, size, "%s/%s", r->dir, name) < (int)size);
 }
 
-void rig_setup(struct rig *r)
+void zr_setup(struct zr *r)
 {
 	memset(r, 0, sizeof(*r));
 	assert_true(snprintf(r->dir, sizeof(r->dir), "%s", test_dir_new()) < (int)sizeof(r->dir));
@@ -39,12 +39,12 @@ void rig_setup(struct rig *r)
 				       .datasize = ZDB_DATASIZE_MIN};
 }
 
-void rig_teardown(struct rig *r)
+void zr_teardown(struct zr *r)
 {
 	test_dir_remove(r->dir);
 }
 
-void rig_start(struct rig *r)
+void zr_start(struct zr *r)
 {
 	struct err_text why;
 
@@ -57,7 +57,7 @@ void rig_start(struct rig *r)
 	assert_int_equal(zdbd_serve(r->server, &why), 0);
 }
 
-int rig_stop(struct rig *r)
+int zr_stop(struct zr *r)
 {
 	int code = zdbd_stop_now(r->server);
 
@@ -69,34 +69,34 @@ int rig_stop(struct rig *r)
 
 static void end(struct loop_post *post)
 {
-	struct rig *r = post->ctx;
+	struct zr *r = post->ctx;
 
 	loop_stop(&r->loop, 0);
 }
 
 static void *run(void *ctx)
 {
-	struct rig *r = ctx;
+	struct zr *r = ctx;
 
 	loop_run(&r->loop);
 	return NULL;
 }
 
-void rig_run(struct rig *r)
+void zr_run(struct zr *r)
 {
-	rig_start(r);
+	zr_start(r);
 	loop_post_init(&r->end, end, r);
 	assert_int_equal(pthread_create(&r->thread, NULL, run, r), 0);
 }
 
-int rig_halt(struct rig *r)
+int zr_halt(struct zr *r)
 {
 	loop_post(&r->loop, &r->end);
 	assert_int_equal(pthread_join(r->thread, NULL), 0);
-	return rig_stop(r);
+	return zr_stop(r);
 }
 
-int rig_connect(const struct rig *r)
+int zr_connect(const struct zr *r)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -12,11 +12,11 @@
 #include "core/base/loop.h"
 #include "core/zdbd/zdbd.h"
 
-#define RIG_LIMIT_MS 60000 /* for anything that must happen */
+#define ZR_LIMIT_MS 60000 /* for anything that must happen */
 
-struct rig {
+struct zr {
 	char dir[64], data[80], index[80], socket[80], spool[80];
-	struct zdbd_options opt; /* user mode on the unix socket; a test changes it before rig_start() */
+	struct zdbd_options opt; /* user mode on the unix socket; a test changes it before zr_start() */
 	struct loop loop;
 	struct zdbd *server;
 	pthread_t thread;
@@ -24,19 +24,19 @@ struct rig {
 };
 
 /* A new directory; nothing runs. */
-void rig_setup(struct rig *r);
-void rig_teardown(struct rig *r);
+void zr_setup(struct zr *r);
+void zr_teardown(struct zr *r);
 
 /* Starts the server: clients may connect, and are served when the loop turns. Fails the test when it cannot. */
-void rig_start(struct rig *r);
+void zr_start(struct zr *r);
 /* A clean stop. Returns the server's code. */
-int rig_stop(struct rig *r);
+int zr_stop(struct zr *r);
 
-/* The same with the loop in a thread of its own, until rig_halt(). */
-void rig_run(struct rig *r);
-int rig_halt(struct rig *r);
+/* The same with the loop in a thread of its own, until zr_halt(). */
+void zr_run(struct zr *r);
+int zr_halt(struct zr *r);
 
 /* A connection to the unix socket that the server need not have taken yet. */
-int rig_connect(const struct rig *r);
+int zr_connect(const struct zr *r);
 
 #endif
