@@ -28,6 +28,8 @@ static const char *own_text(int code)
 		return "connection refused";
 	case ENOSPC:
 		return "no space left on device";
+	case EDQUOT:
+		return "disk quota exceeded";
 	case EIO:
 		return "input/output error";
 	case EPIPE:
@@ -70,6 +72,11 @@ const char *err_str(int code)
 	if (code > E_OWN_FIRST && code < E_OWN_LAST)
 		return "unnamed error";
 	return strerror(code);
+}
+
+bool err_no_room(int code)
+{
+	return abs(code) == ENOSPC || abs(code) == EDQUOT;
 }
 
 int err_exit_code(int code)

@@ -8,6 +8,7 @@
 #define CORE_BASE_ERR_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 enum err_own {
@@ -28,6 +29,9 @@ enum err_own {
 
 /* The text for a code of either sign: "no such file or directory", "timed out". Static, never NULL, thread-safe. */
 const char *err_str(int code);
+
+/* Whether a code of either sign says that there is no room: of the disk, or of a quota (EDQUOT), which is handled alike. */
+bool err_no_room(int code);
 
 /* The exit code (core/base/applet.h) that our own verbs use for a code of either sign; 0 for 0. */
 int err_exit_code(int code);

@@ -118,7 +118,7 @@ static int own(struct spool *sp)
 	spool_unlock(sp);
 	if (rc == 0)
 		rc = spool_reserve_fill(sp);
-	return rc == -ENOSPC ? 0 : rc;
+	return err_no_room(rc) ? 0 : rc;
 }
 
 static int open_lock(struct spool *sp)

@@ -49,7 +49,7 @@ static int write_at(struct spool_writer *w, const void *bytes, size_t len, uint6
 {
 	int rc = file_pwrite_full(w->fd, bytes, len, (off_t)off);
 
-	if (rc == -ENOSPC && spend_reserve(w->sp))
+	if (err_no_room(rc) && spend_reserve(w->sp))
 		rc = file_pwrite_full(w->fd, bytes, len, (off_t)off);
 	return rc;
 }
@@ -71,7 +71,7 @@ static int create_tmp(struct spool_writer *w)
 	snprintf(w->tmp, sizeof(w->tmp), ".tmp-%ld-%p-%llu", (long)getpid(), (void *)sp,
 		 (unsigned long long)sp->tmp_count++);
 	w->fd = sys->openat(sp->dir_fd, w->tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
-	if (w->fd < 0 && errno == ENOSPC && spend_reserve(sp))
+	if (w->fd < 0 && err_no_room(errno) && spend_reserve(sp))
 		w->fd = sys->openat(sp->dir_fd, w->tmp, O_RDWR | O_CREAT | O_TRUNC, 0600);
 	if (w->fd < 0)
 		rc = -errno;

@@ -196,7 +196,7 @@ int log_cut(struct zdb_ns *ns, uint32_t number, uint32_t at, uint32_t size)
 	/* On a full disk the space of the cut bytes matters more than the bytes, which were never acknowledged as durable. */
 	rc = log_keep(ns, f, number, at, size);
 	fd_put(ns->eng, f);
-	if (rc != 0 && rc != -ENOSPC && rc != -EDQUOT)
+	if (rc != 0 && !err_no_room(rc))
 		return rc;
 	rc = file_path(ns, DATA_FILE, number, "", path);
 	if (rc != 0)

@@ -77,8 +77,8 @@ int mark_write(const char *index_dir, const struct mark *m)
 		return rc;
 	mark_encode(b, m);
 	rc = file_write_atomic(path, 0600, b, sizeof(b));
-	if ((rc == -ENOSPC || rc == -EDQUOT) && mark_overwrite(path, b) == 0)
-		rc = 0;
+	if (err_no_room(rc))
+		rc = mark_overwrite(path, b) == 0 ? 0 : -ENOSPC;
 	return rc;
 }
 

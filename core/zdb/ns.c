@@ -246,7 +246,9 @@ int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns *
 		(void)file_rm_tree(ns->data_dir);
 		ns->alive = false;
 		zdb_ns_unref(ns);
-		return rc == -ENOSPC || rc == -ENOMEM ? rc : -EIO;
+		if (err_no_room(rc))
+			return -ENOSPC;
+		return rc == -ENOMEM ? rc : -EIO;
 	}
 	if (eng->ev.ns_created != NULL)
 		eng->ev.ns_created(eng->opt.events_ctx, ns);

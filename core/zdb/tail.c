@@ -72,7 +72,7 @@ static int tail_reserve(struct zdb_ns *ns, struct tail *t, uint64_t end)
 	step += end - t->reserved;
 	if (sys->fallocate(t->f->fd, FALLOC_FL_KEEP_SIZE, (off_t)t->reserved, (off_t)step) != 0) {
 		/* Nearly full: the record itself may still fit, and writing it through tells. */
-		if (errno != ENOSPC && errno != EDQUOT)
+		if (!err_no_room(errno))
 			t->no_prealloc = true;
 		return -EOPNOTSUPP;
 	}
@@ -118,7 +118,7 @@ static int tail_write(struct zdb_ns *ns, struct tail *t, struct iovec *iov, int 
 			rc = n < 0 ? -errno : -EIO;
 			ns_io_error(ns, t->which, true);
 			(void)tail_take_back(ns, t); /* sets write_error when it fails */
-			return rc == -ENOSPC || rc == -EDQUOT ? -ENOSPC : -EIO;
+			return err_no_room(rc) ? -ENOSPC : -EIO;
 		}
 		done += (uint32_t)n;
 		while (count > 0 && (size_t)n >= iov->iov_len) {

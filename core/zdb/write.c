@@ -8,6 +8,11 @@
 #include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
 
+int disk_code(int rc)
+{
+	return rc == -EDQUOT ? -ENOSPC : rc;
+}
+
 int ns_writable(struct zdb_ns *ns)
 {
 	if (!ns->alive)
@@ -17,7 +22,7 @@ int ns_writable(struct zdb_ns *ns)
 	if (ns->eng->read_only || ns->write_error != 0)
 		return -EROFS;
 	if (ns->closed_owed >= 0)
-		return closed_event(ns, (uint32_t)ns->closed_owed);
+		return disk_code(closed_event(ns, (uint32_t)ns->closed_owed));
 	return 0;
 }
 

@@ -235,6 +235,9 @@ static void check(struct zu *u, const struct scenario *s, int rc, const char *wh
 {
 	bool old = matches(u, before), now = matches(u, s->after);
 
+	if (rc == -EDQUOT)
+		fail_msg("%s: call %llu, %s: a disk's quota passes for the namespace's own limit", s->name,
+			 (unsigned long long)n, when);
 	if (rc == 0 && !now)
 		fail_msg("%s: call %llu, %s: it answered 0 and is not done", s->name, (unsigned long long)n,
 			 when);
@@ -285,12 +288,12 @@ static bool one(struct zu *u, const struct scenario *s, uint64_t n, int error, b
 
 static void all(enum zdb_mode mode)
 {
-	static const int errors[] = {EIO, ENOSPC};
+	static const int errors[] = {EIO, ENOSPC, EDQUOT};
 	struct zu u;
 
 	zu_setup(&u, mode);
 	for (size_t i = 0; i < sizeof(scenarios) / sizeof(scenarios[0]); i++) {
-		for (size_t e = 0; e < 2; e++)
+		for (size_t e = 0; e < sizeof(errors) / sizeof(errors[0]); e++)
 			for (uint64_t n = 1; one(&u, &scenarios[i], n, errors[e], false, false); n++)
 				;
 		for (uint64_t n = 1; one(&u, &scenarios[i], n, EIO, false, true); n++)

@@ -144,9 +144,11 @@ static const struct step hook_steps[] = {
 	{{NULL}, NULL, false},
 };
 
-enum fault { FAULT_NONE, FAULT_MEMORY, FAULT_EIO, FAULT_ENOSPC };
+enum fault { FAULT_NONE, FAULT_MEMORY, FAULT_EIO, FAULT_ENOSPC, FAULT_EDQUOT };
 
-static const char *const fault_names[] = {"nothing", "allocation", "call with EIO", "call with ENOSPC"};
+static const char *const fault_names[] = {"nothing", "allocation", "call with EIO", "call with ENOSPC",
+					  "call with EDQUOT"};
+static const int fault_errors[] = {0, 0, EIO, ENOSPC, EDQUOT};
 
 /* What a mode is tried with. `first` is done before anything fails. */
 struct session {
@@ -168,10 +170,10 @@ static const struct step seq_first[] = {
 static const struct step nothing[] = {{{NULL}, NULL, false}};
 
 static const struct session sessions[] = {
-	{"user keys", ZDB_USER, nothing, user_steps, ZDBD_FSYNC_NO, false, FAULT_ENOSPC},
+	{"user keys", ZDB_USER, nothing, user_steps, ZDBD_FSYNC_NO, false, FAULT_EDQUOT},
 	{"sequential", ZDB_SEQ, seq_first, seq_steps, ZDBD_FSYNC_NO, false, FAULT_ENOSPC},
 	{"fsync always", ZDB_SEQ, seq_first, seq_steps, ZDBD_FSYNC_ALWAYS, false, FAULT_EIO},
-	{"hooks", ZDB_USER, nothing, hook_steps, ZDBD_FSYNC_NO, true, FAULT_EIO},
+	{"hooks", ZDB_USER, nothing, hook_steps, ZDBD_FSYNC_NO, true, FAULT_EDQUOT},
 };
 
 /* -------------------------------------------------------------------------------------------------- the server */
@@ -449,7 +451,7 @@ static void arm(enum fault fault, uint64_t n)
 	if (fault == FAULT_MEMORY)
 		mem_fault_arm(n);
 	else if (fault != FAULT_NONE)
-		sys_fault_arm(SYS_CALL_ANY, n, fault == FAULT_EIO ? EIO : ENOSPC);
+		sys_fault_arm(SYS_CALL_ANY, n, fault_errors[fault]);
 }
 
 static bool fired(enum fault fault)
