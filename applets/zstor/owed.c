@@ -152,9 +152,10 @@ static bool is_due(struct zstor *z, const struct owed *o)
 	switch (o->kind) {
 	case SPOOL_SEGMENT:
 	case SPOOL_FILE:
-	case SPOOL_NSDROP:
 	case SPOOL_PIECE:
 		return true;
+	case SPOOL_NSDROP: /* takes the namespace out of what they work with */
+		return !z->point.busy && !z->restore.busy;
 	case SPOOL_BUNDLE: /* its rows say how its segments are stored, so they come first */
 		ns = ns_find(z, o->ns);
 		for (uint64_t n = o->first; n <= o->last; n++)

@@ -60,9 +60,10 @@ static bool is_same(const struct front_cut *c, const struct manifest_ns *ns)
 	       memcmp(ns->descriptor, c->descriptor, c->descriptor_len) == 0;
 }
 
-static bool nothing_changed(struct point *p)
+/* Everything in the cut is named by the newest point, whichever generation made it. */
+static bool is_covered(const struct point *p)
 {
-	if (p->z->vol.last.generation != p->generation || p->z->vol.last.count != p->cuts.count)
+	if (!p->z->vol.last.generation || p->z->vol.last.count != p->cuts.count)
 		return false;
 	for (size_t i = 0; i < p->cuts.count; i++) {
 		const struct front_cut *c = &p->cuts.list[i];
@@ -298,6 +299,35 @@ static void owe_changes(struct point *p)
 	}
 }
 
+/*
+ * A namespace was deleted or flushed: its numbers begin again, so nothing here can be compared with the point before until it is
+ * taken out of that, which waits for the end of this one. What was read of its files may be of before or after.
+ */
+static int refuse_drops(struct point *p)
+{
+	struct zstor *z = p->z;
+	int rc;
+
+	pthread_mutex_lock(&z->lock);
+	rc = owed_refresh(z, true);
+	if (rc < 0)
+		snprintf(p->why, ZS_WHY, "cannot read the spool: %s", err_str(rc));
+	list_each(&z->owed->items, it)
+	{
+		const struct owed *o = container_of(it, struct owed, link);
+
+		if (rc < 0 || o->kind != SPOOL_NSDROP)
+			continue;
+		snprintf(p->why, ZS_WHY,
+			 "namespace %s was deleted or flushed, a new generation comes first%s%s", o->ns,
+			 o->error[0] ? ": " : "", o->error);
+		rc = -EAGAIN;
+	}
+	p->generation = z->vol.local.generation;
+	pthread_mutex_unlock(&z->lock);
+	return rc;
+}
+
 /* Everything that moves objects; what only looks at identities keeps its small context. */
 static int store_point(struct point *p)
 {
@@ -309,6 +339,8 @@ static int store_point(struct point *p)
 		rc = point_make_manifest(p);
 	if (rc == 0)
 		rc = vol_check_fence(p->z, p->w, p->why);
+	if (rc == 0)
+		rc = refuse_drops(p);
 	if (rc == 0)
 		rc = publish(p);
 	zs_work_put(p->z, p->w);
@@ -329,33 +361,42 @@ static void discard_made(struct point *p)
 			log_warn("an object that no recovery point names stays on the stores");
 }
 
+/* The cut, and the manifest before it. What that names already is owed no more. */
+static int begin(struct point *p)
+{
+	int rc = take_cut(p);
+
+	if (rc == 0)
+		rc = refuse_drops(p);
+	if (rc == 0)
+		rc = manifest_copy(&p->m, &p->z->vol.last);
+	p->is_covered = rc == 0 && is_covered(p);
+	if (p->is_covered)
+		remove_intents(p);
+	return rc;
+}
+
 /* 0 published, 1 nothing to publish. */
 static int try_point(struct point *p)
 {
-	int rc = vol_check_fence(p->z, p->w, p->why);
+	int rc, fence = vol_check_fence(p->z, p->w, p->why);
 
-	if (rc == -E_FENCED)
-		return rc;
-	if (rc < 0) { /* what has changed is owed all the same */
+	if (fence == -E_FENCED)
+		return fence;
+	if (fence < 0) { /* what has changed is owed all the same */
 		char why[ZS_WHY];
 
 		memcpy(why, p->why, sizeof(why));
-		if (take_cut(p) == 0)
+		if (begin(p) == 0)
 			owe_changes(p);
 		memcpy(p->why, why, sizeof(why));
-		return rc;
+		return fence;
 	}
-	rc = take_cut(p);
+	rc = begin(p);
 	if (rc < 0)
 		return rc;
-	rc = manifest_copy(&p->m, &p->z->vol.last);
-	if (rc < 0)
-		return rc;
-	if (nothing_changed(p)) {
-		p->m.sequence = p->z->vol.last.sequence;
-		remove_intents(p);
+	if (p->is_covered && p->m.generation == p->generation)
 		return 1;
-	}
 	pin(p, true);
 	rc = wait_for_uploads(p);
 	if (rc == 0)
@@ -370,6 +411,18 @@ static int try_point(struct point *p)
 	return rc;
 }
 
+/* A failure, with `lock` held. */
+static void note_failure(struct zstor *z, const char *why)
+{
+	if (!z->point.failing_since_ms) {
+		z->point.failing_since_ms = clock_mono_ms();
+		log_warn("no recovery point: %s", why);
+	} else if (strcmp(z->point.error, why) != 0) {
+		log_every(60000, LOG_LEVEL_WARN, "still no recovery point: %s", why);
+	}
+	snprintf(z->point.error, sizeof(z->point.error), "%s", why);
+}
+
 void point_make(struct zstor *z, struct obj_work *w)
 {
 	struct point p = {.z = z, .w = w};
@@ -379,7 +432,6 @@ void point_make(struct zstor *z, struct obj_work *w)
 	pthread_mutex_lock(&z->lock);
 	answers = z->point.wanted;
 	z->point.busy = true;
-	p.generation = z->vol.local.generation;
 	pthread_mutex_unlock(&z->lock);
 	manifest_init(&p.m);
 	rc = try_point(&p);
@@ -388,18 +440,17 @@ void point_make(struct zstor *z, struct obj_work *w)
 	pthread_mutex_lock(&z->lock);
 	z->point.busy = false;
 	z->point.tried = answers;
-	if (rc >= 0) {
+	if (rc >= 0 ||
+	    p.is_covered) { /* covered, and not published: only its name by our generation is missing */
 		z->point.done = answers;
+		if (rc != 0)
+			z->vol.last_ms = clock_mono_ms();
+	}
+	if (rc >= 0) {
 		z->point.error[0] = '\0';
 		z->point.failing_since_ms = 0;
-		if (rc == 1)
-			z->vol.last_ms = clock_mono_ms();
 	} else if (rc != -ECANCELED) {
-		if (!z->point.failing_since_ms)
-			z->point.failing_since_ms = clock_mono_ms();
-		if (strcmp(z->point.error, p.why) != 0)
-			log_warn("no recovery point: %s", p.why);
-		memcpy(z->point.error, p.why, sizeof(p.why));
+		note_failure(z, p.why);
 	}
 	pthread_cond_broadcast(&z->changed);
 	pthread_mutex_unlock(&z->lock);

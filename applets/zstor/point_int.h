@@ -17,6 +17,7 @@ struct point {
 	uint64_t *bundle_seqs;   /* intentions of the bundles that it names */
 	size_t bundle_seqs_count;
 	uint64_t generation;
+	bool is_covered; /* the cut is what the newest point names: without a new one nothing is unsafe */
 	char why[ZS_WHY];
 };
 

@@ -193,13 +193,13 @@ static bool is_avoided(const uint64_t *avoid, unsigned i)
 }
 
 /* "d2 (connection refused, 41s), d5 (full)" */
-static void name_missing(struct zstor *z, const uint64_t *avoid, char *why)
+static void name_missing(struct zs_store *list, unsigned count, const uint64_t *avoid, char *why)
 {
 	uint64_t now = clock_mono_ms();
 	size_t begin = strlen(why), n = begin;
 
-	for (unsigned i = 0; i < z->data_count && n + 1 < ZS_WHY; i++) {
-		struct zs_store *s = &z->data[i];
+	for (unsigned i = 0; i < count && n + 1 < ZS_WHY; i++) {
+		struct zs_store *s = &list[i];
 		struct backend_state st;
 		char age[STR_HUMAN_MAX];
 
@@ -256,7 +256,38 @@ int stores_place(struct zstor *z, const uint64_t *avoid, struct obj_store **out,
 		snprintf(why, ZS_WHY,
 			 "%u of %u data stores can take a shard, %" PRIu64 " are needed:", usable,
 			 z->data_count, z->conf.n);
-		name_missing(z, avoid, why);
+		name_missing(z->data, z->data_count, avoid, why);
 	}
 	return rc;
+}
+
+/* Whether one that is away has been there less than `ms` ago, or has not been tried yet. */
+static bool may_return(struct zs_store *list, unsigned count, uint64_t ms)
+{
+	uint64_t now = clock_mono_ms();
+	bool may = false;
+
+	for (unsigned i = 0; i < count && !may; i++) {
+		struct backend_state st;
+
+		backend_state(list[i].backend, &st);
+		may = !st.tried || (!st.up && now < st.since_ms + ms);
+	}
+	return may;
+}
+
+bool stores_may_suffice(struct zstor *z, uint64_t away_ms, char *why)
+{
+	struct obj_store *stores[EC_PIECES_MAX];
+	unsigned there = 0;
+
+	for (unsigned i = 0; i < z->meta_count; i++)
+		there += is_up(&z->meta[i]);
+	if (there < z->conf.meta_k + 1) {
+		snprintf(why, ZS_WHY, "%u of %u metadata stores are there, %" PRIu64 " are needed:", there,
+			 z->meta_count, z->conf.meta_k + 1);
+		name_missing(z->meta, z->meta_count, NULL, why);
+		return may_return(z->meta, z->meta_count, away_ms);
+	}
+	return stores_place(z, NULL, stores, why) == 0 || may_return(z->data, z->data_count, away_ms);
 }

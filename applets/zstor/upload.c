@@ -402,6 +402,8 @@ static int pay_nsdrop(struct zstor *z, struct obj_work *w, const struct owed *o,
 		rc = vol_take_over(z, w, base, why);
 	if (rc == 0)
 		rc = rows_clear(z, o->ns);
+	if (rc == 0)
+		rc = vol_forget_ns(z, o->ns);
 	return rc;
 }
 

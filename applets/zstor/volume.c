@@ -157,6 +157,38 @@ int vol_save_manifest(struct zstor *z, const struct manifest *m)
 	return rc;
 }
 
+int vol_forget_ns(struct zstor *z, const char *name)
+{
+	struct manifest before, after;
+	int rc;
+
+	manifest_init(&before);
+	manifest_init(&after);
+	pthread_mutex_lock(&z->lock);
+	rc = manifest_copy(&before, &z->vol.last);
+	pthread_mutex_unlock(&z->lock);
+	if (rc < 0 || !manifest_find(&before, name, strlen(name)))
+		goto out;
+	rc = manifest_copy(&after, &before);
+	if (rc < 0)
+		goto out;
+	manifest_remove(&after, name, strlen(name));
+	rc = object_discard_difference(z, &before, &after);
+	if (rc == 0)
+		rc = vol_save_manifest(z, &after);
+	if (rc < 0)
+		goto out;
+	pthread_mutex_lock(&z->lock);
+	manifest_release(&z->vol.last);
+	z->vol.last = after;
+	pthread_mutex_unlock(&z->lock);
+	manifest_init(&after);
+out:
+	manifest_release(&before);
+	manifest_release(&after);
+	return rc;
+}
+
 /* ------------------------------------------------------------------------------------------------ settling --- */
 
 void vol_set_state(struct zstor *z, enum vol_state state, int code, const char *why)

@@ -205,6 +205,11 @@ void stores_ping_all(struct zstor *z); /* for commands without a daemon */
  * that names the stores that are missing, why, and since when.
  */
 int stores_place(struct zstor *z, const uint64_t *avoid, struct obj_store **out, char *why);
+/*
+ * Whether it is worth waiting for what is owed: an object and its record can be stored now, or a store that is missing for that
+ * was there less than `away_ms` ago. False: a sentence that names the missing ones.
+ */
+bool stores_may_suffice(struct zstor *z, uint64_t away_ms, char *why);
 #define STORES_MAX   1024u
 #define STORES_WORDS (STORES_MAX / 64u)
 
@@ -244,6 +249,11 @@ bool vol_meta_is_back(struct zstor *z, unsigned store);
 void vol_set_state(struct zstor *z, enum vol_state state, int code, const char *why);
 int vol_save(struct zstor *z); /* local state as it is in vol.local */
 int vol_save_manifest(struct zstor *z, const struct manifest *m);
+/*
+ * Takes a namespace that was deleted or flushed out of the newest manifest as it is remembered here, durably: what has its name from now
+ * on must not be compared with what had it before. Its tails and bundles become garbage. No point and no restore is being made.
+ */
+int vol_forget_ns(struct zstor *z, const char *name);
 const char *vol_state_name(enum vol_state s);
 
 /* objects.c: objects by what they are. None with `lock` held. */
