@@ -1,11 +1,12 @@
 /*
  * wait_hooks: stands between zdb and zstor in the order of services, and at SIGTERM holds the shutdown until nothing
- * is left to upload, or until the time is nearly up.
+ * is left to upload, or until there is no chance of more, or until the time is nearly up.
  *
  * It counts the spool and the hooks registered in it, never processes: a hook that is running holds a lock there, and
  * what it owed is in the spool before it has answered. zstor is asked to drain (everything owed, then a last recovery
- * point) and is asked again while it cannot be reached. Nothing here can lose anything: what is left at the deadline is
- * durable in the spool and is resumed at the next start.
+ * point) and is asked again while it cannot be reached. When it says that nothing more can be stored, because stores that
+ * are needed have been away for long, no time is spent on them. Nothing here can lose anything: what is left is durable in
+ * the spool and is resumed at the next start.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -128,9 +129,11 @@ static int wait_for_nothing(struct waiting *w)
 			log_warn("zstor cannot finish yet: %s", err.text);
 			memcpy(said, err.text, sizeof(said));
 		}
-		if (clock_left_ms(w->deadline_ms) == 0) {
-			log_warn("gave up waiting: %llu files are durable in %s and go on at the next start",
-				 (unsigned long long)st.files, w->where.spool);
+		if (clock_left_ms(w->deadline_ms) == 0 || (code == EXIT_PARTLY && !st.hooks)) {
+			log_warn(
+				"gave up waiting%s: %llu files are durable in %s and go on at the next start",
+				code == EXIT_PARTLY ? ", no store that is missing has come back" : "",
+				(unsigned long long)st.files, w->where.spool);
 			return EXIT_AGAIN;
 		}
 		pause_step(w);
@@ -219,7 +222,7 @@ APPLET_REGISTER(wait_hooks) = {
 	       "ZSTOR_CONFIG: as in "
 	       "hook(8).\n"
 	       "## EXIT STATUS\n"
-	       "0 everything is stored; 75 the time was up, what is left is durable and goes on at the next "
-	       "start; 1 the "
+	       "0 everything is stored; 75 the time was up, or stores that are needed have been away for "
+	       "more than a minute: what is left is durable and goes on at the next start; 1 the "
 	       "spool cannot be read.\n",
 };

@@ -21,7 +21,9 @@
 #define SYNC_FAIL_MS 30000u /* a sync whose points fail for so long is answered with the reason */
 #define RESTORE_WAIT_MS                                                                                      \
 	5000u /* how long a restore waits for the stores to say something before it answers "unknown" */
-#define WAITERS_MAX 64u
+#define DRAIN_STALL_MS 10000u /* no progress for so long: see whether there is a chance of any */
+#define AWAY_MS        60000u /* a store that restarts is back within that */
+#define WAITERS_MAX    64u
 
 enum wait_kind { WAIT_SYNC, WAIT_RESTORE, WAIT_DRAIN };
 
@@ -31,6 +33,7 @@ struct waiter {
 	struct ctl_request *req;
 	uint64_t number; /* of the point or restore that was asked for */
 	uint64_t since_ms, deadline_ms, told_ms;
+	uint64_t progress_ms, progress; /* of a drain: when `progress`, a sum of what only grows, last grew */
 };
 
 struct waiters {
@@ -68,6 +71,18 @@ static int look_restore(struct zstor *z, struct waiter *w, char *why)
 	return restore_answer(z, why);
 }
 
+/* A drain goes on while anything is stored, and while the stores that are there, or may soon be, could take the rest. */
+static bool has_chance(struct zstor *z, struct waiter *w, char *why)
+{
+	uint64_t now = clock_mono_ms(), sum = z->uploads_done + z->uploads_bytes + z->vol.last.sequence;
+
+	if (sum != w->progress || !w->progress_ms) {
+		w->progress = sum;
+		w->progress_ms = now;
+	}
+	return now - w->progress_ms < DRAIN_STALL_MS || stores_may_suffice(z, AWAY_MS, why);
+}
+
 static int look_drain(struct zstor *z, struct waiter *w, char *why)
 {
 	struct owed_totals t;
@@ -87,6 +102,8 @@ static int look_drain(struct zstor *z, struct waiter *w, char *why)
 			return EXIT_DONE;
 		w->number = point_request(z); /* came in since */
 	}
+	if (!has_chance(z, w, why))
+		return EXIT_PARTLY;
 	if (clock_mono_ms() < w->deadline_ms)
 		return -1;
 	snprintf(why, ZS_WHY, "%s",
