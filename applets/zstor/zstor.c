@@ -18,6 +18,7 @@
 #include "core/base/mem.h"
 #include "core/base/str.h"
 #include "core/base/sys.h"
+#include "core/object/bundle.h"
 
 #define WORKS_MAX    32u
 #define WORK_IDLE_MS 5000u
@@ -222,6 +223,7 @@ int zs_open(struct zstor *z, const char *config, unsigned need, struct err_text 
 	list_init(&z->namespaces);
 	manifest_init(&z->vol.last);
 	z->dir_lock = -1;
+	z->bundle_max = BUNDLE_MAX_BYTES;
 	z->works = mem_calloc(1, sizeof(*z->works));
 	if (!z->works)
 		return err_set(err, -ENOMEM, "out of memory");

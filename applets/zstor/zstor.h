@@ -63,6 +63,8 @@ struct zs_bundle_done {
 	uint64_t seq; /* of the spool's intention, removed when a manifest names it */
 };
 
+#define ZS_TOO_LARGE_MAX 128u /* so many groups of 32 are in a manifest at most */
+
 struct zs_ns {
 	struct list link;
 	char name[SPOOL_NS_MAX + 1];
@@ -71,6 +73,9 @@ struct zs_ns {
 	int rows_fd;                    /* appended under rows_io; -1 = not opened yet */
 	struct zs_bundle_done *bundles; /* sorted by first */
 	size_t bundles_count, bundles_cap;
+	uint8_t too_large[ZS_TOO_LARGE_MAX]
+			 [CONTENT_ID_BYTES]; /* merges that were refused (merge.c); a ring */
+	unsigned too_large_count;            /* of all that were put there */
 	uint32_t
 		pinned; /* a recovery point is being made whose cut is in this segment: nothing from here on is evicted */
 	bool is_pinned;
@@ -146,6 +151,7 @@ struct zstor {
 	struct spool *spool; /* NULL in commands without a daemon */
 	char spool_dir[FILE_PATH_MAX];
 	struct work_cache *works;
+	uint64_t bundle_max;     /* bytes above which nothing is merged: BUNDLE_MAX_BYTES; tests take less */
 	char dir[FILE_PATH_MAX]; /* `<state>/zstor` */
 	int dir_lock;            /* flock: one daemon per state directory */
 
@@ -321,8 +327,10 @@ void point_stop(struct zstor *z);
 uint64_t point_request(struct zstor *z);
 
 /*
- * merge.c: merges due bundles of one namespace of `m`; what they replace is appended to
- * `old`, what was stored to `made`. */
+ * merge.c: merges due bundles of every namespace of `m`; what they replace is appended to `old`, what was stored to `made`. Those that would
+ * pass z->bundle_max stay as they are, which is no error. A namespace whose bundles cannot be read or stored now does not keep the
+ * others from theirs; the first such error is returned.
+ */
 struct obj_id_list {
 	struct obj_id *ids;
 	size_t count, cap;

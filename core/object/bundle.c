@@ -99,6 +99,12 @@ static const char *lay_out(struct bundle *b)
 	return NULL;
 }
 
+uint64_t bundle_tables_end(const uint8_t head[BUNDLE_HEAD_BYTES])
+{
+	return HEAD_BYTES + (uint64_t)ROW_BYTES * get_u32le(head + 12) +
+	       (uint64_t)EXTENT_BYTES * get_u32le(head + 16);
+}
+
 static int open_tables(struct bundle *b, const char **what)
 {
 	uint8_t head[HEAD_BYTES];

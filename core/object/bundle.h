@@ -66,6 +66,13 @@ int bundle_write(int fd, uint32_t first, uint32_t last, const struct bundle_row 
 int bundle_merge(const struct bundle *const *list, unsigned count, const struct bundle_row *rows,
 		 uint32_t rows_count, int fd, uint64_t *size);
 
+/* How large that would be, from the tables alone: the bytes of the bundles need not be there. */
+int bundle_merged_size(const struct bundle *const *list, unsigned count, uint64_t *size);
+
+/* Where the bytes of the extents begin, as the first bytes of a bundle say: until there it is tables. */
+#define BUNDLE_HEAD_BYTES 20
+uint64_t bundle_tables_end(const uint8_t head[BUNDLE_HEAD_BYTES]);
+
 /*
  * Hands out every extent's bytes in file order, in pieces of at most 64 KiB: write(ctx, file, offset, data,
  * len). Stops at its first non-zero return, which is returned.

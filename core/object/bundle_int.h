@@ -4,7 +4,7 @@
 
 #include "core/object/bundle.h"
 
-enum { HEAD_BYTES = 20, ROW_BYTES = 32, EXTENT_BYTES = 12 };
+enum { HEAD_BYTES = BUNDLE_HEAD_BYTES, ROW_BYTES = 32, EXTENT_BYTES = 12 };
 
 /* Bytes [at, at + len) of the bundle, wherever it lies. 0, -E_CORRUPT beyond its end, -EIO, ... */
 int bundle_read(const struct bundle *b, uint64_t at, void *out, size_t len);

@@ -158,6 +158,7 @@ static int sweep_init(struct sweep *s, uint32_t count)
 	if (s->pieces && s->heap && s->runs && s->extents)
 		return 0;
 	sweep_release(s);
+	memset(s, 0, sizeof(*s));
 	return -ENOMEM;
 }
 
@@ -269,6 +270,12 @@ static void out_extent(struct out *o, const struct bundle_extent *e, int *rc)
 	put_u32le(at + 8, e->len);
 }
 
+static uint64_t size_of(uint32_t rows_count, const struct sweep *s)
+{
+	return HEAD_BYTES + (uint64_t)ROW_BYTES * rows_count + (uint64_t)EXTENT_BYTES * s->extents_count +
+	       s->bytes;
+}
+
 static int write_all(int fd, uint32_t first, uint32_t last, const struct ranked_row *rows,
 		     uint32_t rows_count, const struct sweep *s, uint64_t *size)
 {
@@ -276,8 +283,7 @@ static int write_all(int fd, uint32_t first, uint32_t last, const struct ranked_
 	uint8_t *head;
 	int rc = o.bytes ? 0 : -ENOMEM;
 
-	*size = HEAD_BYTES + (uint64_t)ROW_BYTES * rows_count + (uint64_t)EXTENT_BYTES * s->extents_count +
-		s->bytes;
+	*size = size_of(rows_count, s);
 	if (rc == 0 && (*size > BUNDLE_MAX_BYTES || rows_count > BUNDLE_ROWS_MAX ||
 			s->extents_count > BUNDLE_EXTENTS_MAX))
 		rc = -EMSGSIZE;
@@ -367,41 +373,67 @@ static int count_all(const struct bundle *const *list, unsigned count, uint32_t 
 	return 0;
 }
 
+/* What comes of the bundles and rows: runs and extents in *s, rows[0...*kept-1] settled. Both are the caller's, also after an error. */
+static int gather(const struct bundle *const *list, unsigned count, const struct bundle_row *rows,
+		  uint32_t rows_count, struct sweep *s, struct ranked_row **out, uint32_t *kept)
+{
+	struct ranked_row *ranked;
+	uint32_t all_rows, all_extents, at = 0;
+	int rc = count_all(list, count, rows_count, &all_rows, &all_extents);
+
+	*out = NULL;
+	if (rc == 0)
+		rc = sweep_init(s, all_extents);
+	else
+		memset(s, 0, sizeof(*s));
+	if (rc != 0)
+		return rc;
+	ranked = *out = mem_calloc(all_rows + 1, sizeof(ranked[0]));
+	if (!ranked)
+		return -ENOMEM;
+	for (unsigned b = 0; b < count; b++) {
+		for (uint32_t i = 0; i < list[b]->rows_count; i++, at++)
+			ranked[at] = (struct ranked_row){.row = list[b]->rows[i], .rank = at};
+		for (uint32_t i = 0; i < list[b]->extents_count; i++, s->count++)
+			s->pieces[s->count] = (struct piece){.file = list[b]->extents[i].file,
+							     .offset = list[b]->extents[i].offset,
+							     .len = list[b]->extents[i].len,
+							     .rank = s->count,
+							     .from = list[b],
+							     .place = list[b]->places[i]};
+	}
+	for (uint32_t i = 0; i < rows_count; i++, at++)
+		ranked[at] = (struct ranked_row){.row = rows[i], .rank = at};
+	qsort(s->pieces, s->count, sizeof(s->pieces[0]), by_place);
+	sweep_run(s);
+	*kept = rows_settle(ranked, all_rows);
+	return 0;
+}
+
 int bundle_merge(const struct bundle *const *list, unsigned count, const struct bundle_row *rows,
 		 uint32_t rows_count, int fd, uint64_t *size)
 {
 	struct ranked_row *ranked;
-	uint32_t all_rows, all_extents, at = 0;
 	struct sweep s;
-	int rc = count_all(list, count, rows_count, &all_rows, &all_extents);
+	uint32_t kept;
+	int rc = gather(list, count, rows, rows_count, &s, &ranked, &kept);
 
 	if (rc == 0)
-		rc = sweep_init(&s, all_extents);
-	if (rc != 0)
-		return rc;
-	ranked = mem_calloc(all_rows + 1, sizeof(ranked[0]));
-	if (!ranked) {
-		rc = -ENOMEM;
-		goto out;
-	}
-	for (unsigned b = 0; b < count; b++) {
-		for (uint32_t i = 0; i < list[b]->rows_count; i++, at++)
-			ranked[at] = (struct ranked_row){.row = list[b]->rows[i], .rank = at};
-		for (uint32_t i = 0; i < list[b]->extents_count; i++, s.count++)
-			s.pieces[s.count] = (struct piece){.file = list[b]->extents[i].file,
-							   .offset = list[b]->extents[i].offset,
-							   .len = list[b]->extents[i].len,
-							   .rank = s.count,
-							   .from = list[b],
-							   .place = list[b]->places[i]};
-	}
-	for (uint32_t i = 0; i < rows_count; i++, at++)
-		ranked[at] = (struct ranked_row){.row = rows[i], .rank = at};
-	qsort(s.pieces, s.count, sizeof(s.pieces[0]), by_place);
-	sweep_run(&s);
-	rc = write_all(fd, list[0]->first, list[count - 1]->last, ranked, rows_settle(ranked, all_rows), &s,
-		       size);
-out:
+		rc = write_all(fd, list[0]->first, list[count - 1]->last, ranked, kept, &s, size);
+	mem_free(ranked);
+	sweep_release(&s);
+	return rc;
+}
+
+int bundle_merged_size(const struct bundle *const *list, unsigned count, uint64_t *size)
+{
+	struct ranked_row *ranked;
+	struct sweep s;
+	uint32_t kept;
+	int rc = gather(list, count, NULL, 0, &s, &ranked, &kept);
+
+	if (rc == 0)
+		*size = size_of(kept, &s);
 	mem_free(ranked);
 	sweep_release(&s);
 	return rc;

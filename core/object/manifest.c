@@ -446,11 +446,11 @@ int manifest_ns_bundle(struct manifest_ns *ns, const struct manifest_bundle *bun
 	return 0;
 }
 
-bool manifest_ns_merge_due(const struct manifest_ns *ns, size_t *begin)
+bool manifest_ns_merge_due(const struct manifest_ns *ns, size_t from, size_t *begin)
 {
 	size_t run = 0;
 
-	for (size_t i = 0; i < ns->bundles_count; i++) {
+	for (size_t i = from; i < ns->bundles_count; i++) {
 		const struct manifest_bundle *b = &ns->bundles[i];
 		uint64_t span = (uint64_t)b->last - b->first + 1;
 

@@ -89,9 +89,9 @@ int manifest_ns_bundle(struct manifest_ns *ns, const struct manifest_bundle *bun
 		       struct manifest_bundle *old, size_t *old_count);
 /*
  * Whether 32 neighbours that cover equally many segments can become one bundle: true with the index of the first one. They are
- * looked for anywhere in the list, so that a merge that failed once, or a point that brought many bundles, leaves nothing unmerged.
+ * looked for anywhere in the list from index `from` on, so that a merge that failed once, or a point that brought many bundles, leaves nothing unmerged.
  */
-bool manifest_ns_merge_due(const struct manifest_ns *ns, size_t *begin);
+bool manifest_ns_merge_due(const struct manifest_ns *ns, size_t from, size_t *begin);
 /* Bytes of the active segment that tails cover. */
 uint32_t manifest_ns_tail_end(const struct manifest_ns *ns);
 

@@ -443,7 +443,7 @@ static void thirty_two_of_a_level_are_due(void **state)
 		struct manifest_bundle b = span(segment, segment);
 
 		assert_int_equal(manifest_ns_bundle(ns, &b, NULL, NULL), 0);
-		for (; manifest_ns_merge_due(ns, &begin); merges++)
+		for (; manifest_ns_merge_due(ns, 0, &begin); merges++)
 			merge_32(ns, begin);
 		most = ns->bundles_count > most ? ns->bundles_count : most;
 	}
@@ -470,13 +470,13 @@ static void merges_left_behind_are_made_up_for(void **state)
 
 		assert_int_equal(manifest_ns_bundle(ns, &b, NULL, NULL), 0);
 	}
-	assert_true(manifest_ns_merge_due(ns, &begin));
+	assert_true(manifest_ns_merge_due(ns, 0, &begin));
 	assert_int_equal(ns->bundles[begin].first, 32);
 	merge_32(ns, begin);
-	assert_true(manifest_ns_merge_due(ns, &begin));
+	assert_true(manifest_ns_merge_due(ns, 0, &begin));
 	assert_int_equal(ns->bundles[begin].first, 64);
 	merge_32(ns, begin);
-	assert_false(manifest_ns_merge_due(ns, &begin)); /* 31 are left */
+	assert_false(manifest_ns_merge_due(ns, 0, &begin)); /* 31 are left */
 	manifest_release(&m);
 }
 
