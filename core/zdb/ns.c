@@ -450,7 +450,8 @@ int zdb_ns_set_password(struct zdb_ns *ns, const char *text, size_t len)
 	if (len > ZDB_PASSWORD_MAX)
 		return -EINVAL;
 	memset(d.password, 0, sizeof(d.password));
-	memcpy(d.password, text, len);
+	if (len > 0) /* an empty one takes the password away, and has no bytes */
+		memcpy(d.password, text, len);
 	d.password_len = (uint8_t)len;
 	ns->injected_password = false;
 	rc = desc_change(ns, &d);
