@@ -9,17 +9,11 @@
  *  3  Each live index record that points into the active segment must agree with the record there.  Else the version
  *     before it is restored (parent), else the last record of its key in the active log, else it stays and its key
  *     answers -EIO.  Where the log was durable it is damage, and nothing older takes the place of what was synced.
- *  4  What the log holds behind the last record that the index names is replayed.
+ *  4  What the log holds behind the last record that the index names is replayed.  In sequential mode that is not enough when the
+ *     active index is shorter than the log says, since records in older files name what lies behind its end: then the whole
+ *     active log is replayed (foreign_seq.c).
  */
-#include "core/zdb/zdb_int.h"
-
-struct foreign {
-	struct zdb_ns *ns;
-	uint8_t *index_buf, *log_buf;
-	uint32_t log_end; /* of the log after the walk */
-	uint32_t tail;    /* first log record behind the last one that the index names */
-	uint32_t named;   /* highest offset that an index record names, whatever is there */
-};
+#include "core/zdb/foreign_int.h"
 
 /* Whether the data record at r->off of the active segment is the one that an index record names; payload included. */
 static int agrees(struct foreign *x, const struct idx_rec *r, const uint8_t *key, bool payload)
@@ -270,7 +264,7 @@ static int last_in_log(struct foreign *x, const struct idx_rec *want, const uint
 	return have ? 0 : -ENOENT;
 }
 
-static int rewrite_now(struct zdb_ns *ns, struct place at, const struct idx_rec *r)
+int foreign_rewrite(struct zdb_ns *ns, struct place at, const struct idx_rec *r)
 {
 	uint8_t b[IDX_RECORD];
 	struct zdb_fd *f;
@@ -307,15 +301,17 @@ static int restore(struct foreign *x, struct place at, const struct idx_rec *r, 
 	} else if (rc == 0) { /* the record takes back what its copy, or the version before, says */
 		older.prev = r->prev;
 		older.flags = 0;
-		rc = rewrite_now(ns, at, &older);
+		rc = foreign_rewrite(ns, at, &older);
 	}
 	if (rc == -ENOENT) {
 		rc = last_in_log(x, r, key, &older);
+		if (rc == 0 && ns->mode == ZDB_SEQ) /* what it had replaced is what its own copy says */
+			older.parent_file = older.parent_off = 0;
 		if (rc == 0)
-			rc = rewrite_now(ns, at, &older);
+			rc = foreign_rewrite(ns, at, &older);
 		if (rc == -ENOENT) {
 			ns->recovery.index_lost++;
-			return 0;
+			return ns->mode == ZDB_SEQ ? foreign_seq_lost(x, get_u64le(key), at) : 0;
 		}
 	}
 	if (rc == 0)
@@ -376,16 +372,19 @@ int foreign_run(struct zdb_ns *ns, char *why, size_t why_size)
 		rc = load_keys(ns, ns->index.number, ns->index.size, why, why_size);
 	p.off = x.tail;
 	p.index_off = ns->index.size;
-	if (rc == 0 && x.tail < ns->data.size)
+	if (rc == 0 && ns->mode == ZDB_SEQ)
+		rc = foreign_seq_settle(&x, &p);
+	if (rc == 0 && p.off < ns->data.size)
 		rc = replay_run(&p);
 	if (rc == 0 && ns->mode == ZDB_SEQ)
 		rc = seq_count(ns);
 	ns->recovery.unclean = ns->recovery.data_cut_bytes + ns->recovery.index_cut_bytes +
 				       ns->recovery.gaps + ns->recovery.index_appended +
-				       ns->recovery.index_restored + ns->recovery.index_lost +
-				       ns->recovery.damaged !=
+				       ns->recovery.index_rewritten + ns->recovery.index_restored +
+				       ns->recovery.index_lost + ns->recovery.damaged !=
 			       0;
 	mem_free(x.index_buf);
 	mem_free(x.log_buf);
+	mem_free(x.lost);
 	return rc;
 }
