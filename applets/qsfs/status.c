@@ -126,36 +126,38 @@ static void take_reasons(struct status *s, const char *name)
 		reason_add(s, yyjson_mut_get_str(item) ? yyjson_mut_get_str(item) : "");
 }
 
+static void reason_failed(struct status *s, const char *what, int err)
+{
+	char text[200];
+
+	str_fmt(text, sizeof(text), "%s: %s", what, err_str(err));
+	reason_add(s, text);
+}
+
 static void add_owed(struct status *s)
 {
 	yyjson_mut_val *o = yyjson_mut_obj_add_obj(s->doc, s->root, "owed");
 	struct owed owed;
-	char text[200];
 	int rc = owed_read(s->v, &owed);
 
 	yyjson_mut_obj_add_uint(s->doc, o, "files", owed.files);
 	yyjson_mut_obj_add_uint(s->doc, o, "bytes", owed.bytes);
 	yyjson_mut_obj_add_uint(s->doc, o, "age_s", owed.age_s);
 	yyjson_mut_obj_add_uint(s->doc, o, "parked", owed.parked);
-	if (rc && rc != -ENOENT) {
-		str_fmt(text, sizeof(text), "the spool cannot be read: %s", err_str(rc));
-		reason_add(s, text);
-	}
+	if (rc && rc != -ENOENT)
+		reason_failed(s, "the spool cannot be read", rc);
 }
 
 static void add_unsafe(struct status *s)
 {
 	yyjson_mut_val *o = yyjson_mut_obj_add_obj(s->doc, s->root, "unsafe");
 	struct uncovered u;
-	char text[200];
 	int rc = unsafe_read(s->v, &u);
 
 	yyjson_mut_obj_add_uint(s->doc, o, "segments", u.segments);
 	yyjson_mut_obj_add_uint(s->doc, o, "bytes", u.bytes);
-	if (rc) {
-		str_fmt(text, sizeof(text), "what is unsafe cannot be counted: %s", err_str(rc));
-		reason_add(s, text);
-	}
+	if (rc)
+		reason_failed(s, "what is unsafe cannot be counted", rc);
 }
 
 static void add_volume(struct status *s)

@@ -32,11 +32,20 @@ void backend_value_release(struct backend_value *v)
 	memset(v, 0, sizeof(*v));
 }
 
-static void value_take(struct backend_value *out, redisReply *reply)
+/* The reply to a read becomes the value, or an error: -ENOENT for nil. */
+static int value_take(struct backend *b, redisReply *reply, const char *what, struct backend_value *out,
+		      struct net_error *err)
 {
+	if (reply->type == REDIS_REPLY_NIL) {
+		freeReplyObject(reply);
+		return pool_fail(b, err, -ENOENT, "no such key");
+	}
+	if (reply->type != REDIS_REPLY_STRING)
+		return backend_refuse(b, reply, what, err);
 	out->owner = reply;
 	out->data = (const uint8_t *)reply->str;
 	out->len = reply->len;
+	return 0;
 }
 
 int backend_set(struct backend *b, const void *key, size_t klen, const void *val, size_t vlen, void *key_out,
@@ -81,16 +90,7 @@ int backend_get(struct backend *b, const void *key, size_t klen, struct backend_
 
 	memset(out, 0, sizeof(*out));
 	code = backend_ask(b, &reply, err, 2, argv, lens);
-	if (code)
-		return code;
-	if (reply->type == REDIS_REPLY_NIL) {
-		freeReplyObject(reply);
-		return pool_fail(b, err, -ENOENT, "no such key");
-	}
-	if (reply->type != REDIS_REPLY_STRING)
-		return backend_refuse(b, reply, "GET", err);
-	value_take(out, reply);
-	return 0;
+	return code ? code : value_take(b, reply, "GET", out, err);
 }
 
 /* For stores without ranges. */
@@ -151,16 +151,9 @@ int backend_getrange(struct backend *b, const void *key, size_t klen, uint64_t o
 	lens[2] = (size_t)snprintf(first, sizeof(first), "%llu", (unsigned long long)off);
 	lens[3] = (size_t)snprintf(last, sizeof(last), "%llu", (unsigned long long)(off + len - 1));
 	code = backend_ask(b, &reply, err, 4, argv, lens);
-	if (code)
-		return code;
-	if (reply->type == REDIS_REPLY_NIL) {
-		freeReplyObject(reply);
-		return pool_fail(b, err, -ENOENT, "no such key");
-	}
-	if (reply->type != REDIS_REPLY_STRING)
-		return backend_refuse(b, reply, "GETRANGE", err);
-	value_take(out, reply);
-	return out->len ? 0 : check_empty(b, key, klen, out, err);
+	if (!code)
+		code = value_take(b, reply, "GETRANGE", out, err);
+	return code || out->len ? code : check_empty(b, key, klen, out, err);
 }
 
 int backend_del(struct backend *b, const void *key, size_t klen, struct net_error *err)

@@ -3,14 +3,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/story/lib.sh
-need_root
-need_fuse
-need_tool jq
-
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-foreground.XXXXXX")
-D=$T/vol
-M=$D/mnt
-vol_cleanup_register "$T" "$D" "$M"
+vol_begin foreground vol/mnt
 
 "$QSFS" up --data "$D" --foreground >"$T/out" 2>&1 </dev/null &
 up=$!

@@ -150,6 +150,17 @@ vol_cleanup_register() {
 	trap 'exit 1' INT TERM
 }
 
+# vol_begin NAME [MOUNT]: skips where a volume cannot be. T is the test's directory, D the volume's, M its mount point below T, not made.
+vol_begin() {
+	need_root
+	need_fuse
+	need_tool jq
+	T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-$1.XXXXXX")
+	D=$T/vol
+	M=$T/${2:-mnt}
+	vol_cleanup_register "$T" "$D" "$M"
+}
+
 vol_cleanup() {
 	local d
 	for d in "$tap_data" "$tap_tmp"/moved; do

@@ -3,15 +3,8 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/story/lib.sh
-need_root
-need_fuse
-need_tool jq
-
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-refusals.XXXXXX")
-D=$T/vol
-M=$T/mnt
+vol_begin refusals
 mkdir "$M"
-vol_cleanup_register "$T" "$D" "$M"
 
 untouched() { [ ! -e "$1" ]; }
 lines_of() { "$@" 2>&1 </dev/null | wc -l; }

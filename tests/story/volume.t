@@ -7,17 +7,11 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 1
 . tests/story/lib.sh
-need_root
-need_fuse
-need_tool jq
+vol_begin volume
+mkdir "$M"
 
 mb=${QSFS_STORY_MB:-300}
 files=${QSFS_STORY_FILES:-10000}
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-volume.XXXXXX")
-D=$T/vol
-M=$T/mnt
-mkdir "$M"
-vol_cleanup_register "$T" "$D" "$M"
 
 # --- the tree -----------------------------------------------------------------------------------------------
 # Real files of this machine: headers, documentation, whatever lies in /usr/share, /usr/include, /usr/lib, until

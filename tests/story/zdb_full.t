@@ -12,17 +12,6 @@ BALLAST = 2 << 20       # given back when room is to be made
 SMALL, BIG = 200, 131072
 
 
-def private_mounts():
-    """Goes on in a mount namespace of its own, or skips."""
-    if os.geteuid() != 0:
-        skip_all('not root')
-    if 'ZDB_FULL_PRIVATE' not in os.environ:
-        if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
-            skip_all('no private mount namespace')
-        os.environ['ZDB_FULL_PRIVATE'] = '1'
-        os.execvp('unshare', ['unshare', '-m', '--propagation', 'private', sys.executable] + sys.argv)
-
-
 def mount(kind, where):
     """Whether a file system of DISK bytes is mounted at `where`."""
     if kind == 'tmpfs':

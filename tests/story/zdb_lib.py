@@ -246,6 +246,17 @@ def skip_all(why):
     sys.exit(0)
 
 
+def private_mounts():
+    """Goes on in a mount namespace of its own, or skips: mounts of a test are seen by nobody else and end with it."""
+    if os.geteuid() != 0:
+        skip_all('not root')
+    if 'ZDB_PRIVATE_MOUNTS' not in os.environ:
+        if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
+            skip_all('no private mount namespace')
+        os.environ['ZDB_PRIVATE_MOUNTS'] = '1'
+        os.execvp('unshare', ['unshare', '-m', '--propagation', 'private', sys.executable] + sys.argv)
+
+
 def seed():
     value = int(os.environ.get('SEED', random.SystemRandom().randrange(1 << 32)))
     note('seed %d (SEED=%d repeats it)' % (value, value))

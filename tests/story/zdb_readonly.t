@@ -11,16 +11,6 @@ GOLDEN = os.environ.get('GOLDEN', os.path.join(TOP, '..', 'shared', 'vectors', '
 NOBODY = 65534
 
 
-def private_mounts():
-    if os.geteuid() != 0:
-        skip_all('not root')
-    if 'ZDB_RO_PRIVATE' not in os.environ:
-        if subprocess.run(['unshare', '-m', 'true'], stderr=subprocess.DEVNULL).returncode:
-            skip_all('no private mount namespace')
-        os.environ['ZDB_RO_PRIVATE'] = '1'
-        os.execvp('unshare', ['unshare', '-m', '--propagation', 'private', sys.executable] + sys.argv)
-
-
 class Guest(Server):
     """A server on the roots of somebody else; its socket and log are its own."""
 

@@ -411,6 +411,21 @@ static void restore(struct world *x, unsigned active, const struct model *m, con
 	assert_int_equal(file_rm_tree(dir), 0);
 }
 
+/* The bundles of the first `count` segments, derived from the log, in place of those of their rotations. */
+static void derive_all(struct world *x, unsigned count)
+{
+	for (unsigned n = 0; n < count; n++) {
+		struct growing g = {0};
+		struct zdb_bundle *b;
+
+		assert_int_equal(zdb_bundle_derive(x->u.ns, n, &b), 0);
+		bundle_take(b, &g);
+		zdb_bundle_free(b);
+		free(x->bundle[n]);
+		x->bundle[n] = g.b;
+	}
+}
+
 static void bundles(enum zdb_mode mode, uint64_t seed)
 {
 	static struct model at_end[8];
@@ -435,16 +450,7 @@ static void bundles(enum zdb_mode mode, uint64_t seed)
 		assert_int_equal(x.closed, n + 1);
 	}
 	/* Derived later, a bundle shows the index as it was when its segment closed. */
-	for (unsigned n = 0; n < 6; n++) {
-		struct growing g = {0};
-		struct zdb_bundle *b;
-
-		assert_int_equal(zdb_bundle_derive(x.u.ns, n, &b), 0);
-		bundle_take(b, &g);
-		zdb_bundle_free(b);
-		free(x.bundle[n]);
-		x.bundle[n] = g.b;
-	}
+	derive_all(&x, 6);
 	for (unsigned n = 1; n < 6; n++)
 		restore(&x, n, &at_end[n], "derived bundles and a tail");
 	zu_close(&x.u);
@@ -471,16 +477,7 @@ static void bundles_compacted(void **state)
 		}
 		assert_int_equal(zdb_compact(x.u.ns, &o, &f), 0);
 		assert_true(f.rewritten > 0);
-		for (unsigned n = 0; n < 4; n++) {
-			struct growing g = {0};
-			struct zdb_bundle *b;
-
-			assert_int_equal(zdb_bundle_derive(x.u.ns, n, &b), 0);
-			bundle_take(b, &g);
-			zdb_bundle_free(b);
-			free(x.bundle[n]);
-			x.bundle[n] = g.b;
-		}
+		derive_all(&x, 4);
 		work(&x, &m, &rng, 10);
 		assert_int_equal(zdb_flush(x.u.eng), 0);
 		restore(&x, 4, &m, "derived after a compaction, and a tail");
