@@ -519,11 +519,16 @@ int service_start(struct service *s)
 
 void service_stop(struct service *s)
 {
+	bool was_wanted = s->is_wanted, was_asked = s->is_stop_asked;
+	enum sm_state before = s->state;
+
 	s->is_wanted = false;
 	if (service_is_live(s))
 		s->is_stop_asked = true;
 	service_event(s, SM_EV_STOP);
-	sup_touch(s->sup);
+	/* Settling a shutdown asks again for what is under way: only what changed is worth another round. */
+	if (was_wanted || was_asked != s->is_stop_asked || before != s->state)
+		sup_touch(s->sup);
 }
 
 void service_hold(struct service *s)

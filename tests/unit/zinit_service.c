@@ -162,6 +162,37 @@ static void supervision_allocates_nothing(void **state)
 	assert_int_equal(mem_fault_end(), 0);
 }
 
+static void on_settle_stop(struct loop_post *post)
+{
+	(void)post;
+	(void)graph_stop_step(&sup);
+}
+
+/* While a service takes its time to end, each settling of the stop must not ask for the next one: that was a busy loop. */
+static void a_stop_under_way_is_waited_for_asleep(void **state)
+{
+	struct service *s = add("x", "exec: sleep 1000\nsignal:\n  stop: sigwinch\n"); /* it does not mind */
+
+	(void)state;
+	assert_int_equal(loop_reaper_set(&sup.loop, on_reaped, &sup), 0);
+	assert_int_equal(service_start(s), 0);
+	for (int i = 0; i < 200 && s->state != SM_RUNNING; i++)
+		loop_run_once(&sup.loop, 50);
+	assert_int_equal(s->state, SM_RUNNING);
+	assert_true(loop_post_cancel(&sup.loop, &sup.settle) || !sup.settle.is_queued);
+	loop_post_init(&sup.settle, on_settle_stop, &sup);
+	sup.is_stopping = true;
+	sup_touch(&sup);
+	for (int i = 0; i < 20; i++)
+		loop_run_once(&sup.loop, 0);
+	assert_int_equal(s->state, SM_STOPPING);
+	assert_false(sup.settle.is_queued);
+	assert_int_equal(service_kill(s, 9), 0);
+	for (int i = 0; i < 200 && s->state != SM_IDLE; i++)
+		loop_run_once(&sup.loop, 50);
+	assert_int_equal(s->state, SM_IDLE);
+}
+
 /* Cycles: every member is found and told the way; who only depends on one is not a member; without the file the cycle is over. */
 static void cycles(void **state)
 {
@@ -189,6 +220,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(making_without_memory, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(parsing_without_memory, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(supervision_allocates_nothing, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_stop_under_way_is_waited_for_asleep, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(cycles, set_up, tear_down),
 	};
 
