@@ -84,9 +84,35 @@ static const struct row admin[] = {
 	ROWS_END,
 };
 
+/* The first name of the original's table that begins so, an empty one too; extensions come last. */
+static const struct row prefixes[] = {
+	{"P", "+PONG"},
+	{"pin", "+PONG"},
+	{"T", "['1...' '...']"},
+	{"S", "-Unexpected arguments"}, /* SET */
+	{"SETX", "-Unexpected arguments"},
+	{"SE", "-Unexpected arguments"},
+	{"SEL", "-Invalid argument"},
+	{"G none", "nil"},
+	{"GETR", "-Unexpected arguments"},
+	{"''", "-This is not a valid command"},
+	{"K none", "-Command disabled in release code, not yet available"}, /* KSCAN comes before KEYCUR */
+	{"KEY none", "-Key not found"},
+	{"NSI none", "-Namespace not found"},
+	{"WAIT NOSUCH", "-Unknown command to watch"},
+	{"AUTH S C", "+..."},
+	{"AUTH SECURES x", "-Only SECURE extra method supported"},
+	{"INDEX DIRT", "-Unknown INDEX subcommand"}, /* whole words, these */
+	{"SY", "+OK"},
+	{"PINGS", "-Command not supported"},
+	ROWS_END,
+};
+
 static const struct scene scenes[] = {
 	{.name = "words, user keys", .mode = ZDB_USER, .rows = words},
 	{.name = "words, sequential", .mode = ZDB_SEQ, .rows = words},
+	{.name = "prefixes, user keys", .mode = ZDB_USER, .prefixes = true, .rows = prefixes},
+	{.name = "prefixes, sequential", .mode = ZDB_SEQ, .prefixes = true, .rows = prefixes},
 	{.name = "admin, user keys", .mode = ZDB_USER, .admin = "secret", .rows = admin},
 	{.name = "admin, sequential", .mode = ZDB_SEQ, .admin = "secret", .rows = admin},
 };

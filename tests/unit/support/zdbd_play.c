@@ -379,6 +379,7 @@ struct stage *stage_open(const struct scene *s, bool tcp)
 	st->rig.opt.protect = s->protect;
 	st->rig.opt.hook = s->hook;
 	st->rig.opt.spool_dir = s->spool ? st->rig.spool : NULL;
+	st->rig.opt.prefix_commands = s->prefixes;
 	st->rig.opt.listen = "127.0.0.1";
 	st->rig.opt.stop_wanted = stop_wanted;
 	zr_run(&st->rig);

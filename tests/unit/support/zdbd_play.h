@@ -30,7 +30,7 @@ struct scene {
 	const char *admin; /* password, NULL = everybody is admin */
 	bool protect;
 	const char *hook; /* program, NULL = none */
-	bool spool;
+	bool spool, prefixes; /* --prefix-commands */
 	const struct row *rows;
 };
 
