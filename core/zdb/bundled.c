@@ -1,7 +1,7 @@
 /*
  * bundled.c - index files that come back from the stores' bundles.
  *
- * A missing i<N> is made again from the log while d<N> and all later segments are here (load.c).  When some were evicted the
+ * A missing or torn i<N> is made again from the log while d<N> and all later segments are here (load.c).  When some were evicted the
  * owner is asked for it, once per file, and brings `i<N>.before<C>`: the file as it was when segment C began.  What segments from C on
  * rewrote in it follows from their logs, so it is of use while these are here.
  *
@@ -10,7 +10,7 @@
  *   2  the marker goes back to where the replay has to begin
  *   3  the files get their names
  *   4  the caller replays
- * A crash before 2 has changed nothing, and behind it every start begins at the marker.
+ * A crash before 2 has changed nothing but the name of a torn file, which it gets back, and behind it every start begins at the marker.
  */
 #include <stdio.h>
 
@@ -164,12 +164,40 @@ static int check_file(struct wanted *w, const char *path, uint32_t number)
 static int refuse(struct wanted *w, uint32_t number, int code, const char *reason)
 {
 	return say(w->why, w->why_size, code,
-		   "index file i%u is missing, and not all data files from d%u on are here to make it again; "
+		   "index file i%u is missing or torn, and not all data files from d%u on are here to make "
+		   "it again; "
 		   "%s: bring it back with zstor retrieve -f %s/i%u, or move data and index away and restore "
 		   "the volume",
 		   number, number, reason, w->ns->index_dir, number);
 }
 
+/* A torn file makes room; nothing happens when there is none. */
+static int set_aside(struct zdb_ns *ns, uint32_t number)
+{
+	char path[ZDB_PATH_MAX], torn[ZDB_PATH_MAX];
+	int rc = file_path(ns, INDEX_FILE, number, "", path);
+
+	if (rc == 0)
+		rc = file_path(ns, INDEX_FILE, number, TORN, torn);
+	if (rc == 0 && sys->rename(path, torn) != 0 && errno != ENOENT)
+		rc = -errno;
+	return rc;
+}
+
+/* And comes back, unless another one has its place. */
+static int put_back(struct zdb_ns *ns, uint32_t number)
+{
+	char path[ZDB_PATH_MAX], torn[ZDB_PATH_MAX];
+	int rc = file_path(ns, INDEX_FILE, number, "", path);
+
+	if (rc == 0)
+		rc = file_path(ns, INDEX_FILE, number, TORN, torn);
+	if (rc == 0)
+		rc = file_move_new(torn, path);
+	return rc == -ENOENT || rc == -EEXIST ? 0 : rc;
+}
+
+/* Nobody brings a file over one that is there: a torn one is away while we ask. */
 static int ask(struct wanted *w, uint32_t number)
 {
 	const struct zdb_events *ev = &w->ns->eng->ev;
@@ -179,10 +207,14 @@ static int ask(struct wanted *w, uint32_t number)
 	if (rc != 0)
 		return rc;
 	w->before = -1;
-	if (w->ns->eng->read_only || ev->index_missing == NULL ||
-	    ev->index_missing(w->ns->eng->opt.events_ctx, w->ns->name, path) != 0)
+	if (w->ns->eng->read_only || ev->index_missing == NULL)
 		return 0;
-	return look(w, number);
+	rc = set_aside(w->ns, number);
+	if (rc == 0 && ev->index_missing(w->ns->eng->opt.events_ctx, w->ns->name, path) == 0)
+		rc = look(w, number);
+	if (rc == 0)
+		rc = put_back(w->ns, number);
+	return rc;
 }
 
 /* Finds or asks for i<number>.before<C>.  What is there and cannot be used goes, and is asked for once more. */
@@ -192,7 +224,10 @@ static int bring(struct wanted *w, uint32_t number)
 	uint64_t id = w->next_id;
 	char path[ZDB_PATH_MAX];
 	bool asked = false;
-	int rc = look(w, number);
+	int rc = w->ns->eng->read_only ? 0 : put_back(w->ns, number); /* a crash while we asked */
+
+	if (rc == 0)
+		rc = look(w, number);
 
 	while (rc == 0) {
 		if (w->before > number && w->before >= w->first && w->before <= w->last) {
@@ -247,7 +282,10 @@ static int into_place(struct wanted *w, struct bits *index, const struct brought
 		if (rc == 0)
 			rc = file_path(w->ns, INDEX_FILE, b[i].number, "", to);
 		if (rc == 0)
+			rc = set_aside(w->ns, b[i].number);
+		if (rc == 0)
 			rc = file_move_new(from, to);
+		fd_forget(w->ns, INDEX_FILE, b[i].number);
 		if (rc == 0)
 			bits_set(index, b[i].number);
 	}
@@ -319,15 +357,17 @@ int bundled_bring(struct zdb_ns *ns, struct bits *index, const struct bits *data
 		rc = bring_all(&w, index, m, &begin, b, &count);
 	if (rc == 0 && ns->eng->read_only)
 		rc = say(why, why_size, -EROFS,
-			 "index file i%u is missing; what the stores have of it is here, and a start puts it "
+			 "index file i%u is missing or torn; what the stores have of it is here, and a start "
+			 "puts it "
 			 "back",
 			 gap);
-	if (rc == 0)
+	if (rc == 0) {
+		*from = begin;
 		rc = mark_back(ns, begin, last);
+	}
 	if (rc == 0)
 		rc = into_place(&w, index, b, count);
 	if (rc == 0) {
-		*from = begin;
 		ns->recovery.index_brought += (uint32_t)count;
 		bundled_clean(ns);
 	}

@@ -214,22 +214,37 @@ static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark
 		   (long long)size);
 }
 
+/* A sequential index file of a closed segment whose length cannot be. */
+static bool is_torn(const struct zdb_ns *ns, uint32_t n)
+{
+	int64_t size = file_length(ns, INDEX_FILE, n);
+
+	return size >= 0 && (size < (int64_t)IDX_HEADER || (size - IDX_HEADER) % SEQ_RECORD != 0);
+}
+
 /*
  * An index file whose length tells that it is torn: in sequential mode a closed one; after a clean stop the active one, when it
  * is shorter than then and the log is as it was.
  */
 static int64_t first_torn(const struct zdb_ns *ns, const struct found *f, uint32_t last, const struct mark *m)
 {
-	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++) {
-		int64_t size = bits_has(&f->index, n) ? file_length(ns, INDEX_FILE, n) : -1;
-
-		if (size >= 0 && (size < (int64_t)IDX_HEADER || (size - IDX_HEADER) % SEQ_RECORD != 0))
+	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++)
+		if (bits_has(&f->index, n) && is_torn(ns, n))
 			return n;
-	}
 	if (m->state == MARK_CLEAN && m->file == last && file_length(ns, DATA_FILE, last) == m->offset &&
 	    bits_has(&f->index, last) && file_length(ns, INDEX_FILE, last) < (int64_t)m->index_size)
 		return last;
 	return -1;
+}
+
+/*
+ * A torn sequential file gives all ids behind it to others.  One that cannot be made again from the log counts as missing.
+ */
+static void forget_torn(const struct zdb_ns *ns, struct found *f, uint32_t last)
+{
+	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++)
+		if (bits_has(&f->index, n) && is_torn(ns, n) && !all_data_from(f, n, last))
+			bits_clear(&f->index, n);
 }
 
 /*
@@ -245,6 +260,7 @@ static int choose_files(struct zdb_ns *ns, struct found *f, const struct mark *m
 	rc = find_mode(ns, f, *last, why, why_size);
 	if (rc != 0)
 		return rc;
+	forget_torn(ns, f, *last);
 	gap = first_gap(f, *last);
 	if (gap >= 0 && !all_data_from(f, (uint32_t)gap, *last))
 		rc = bundled_bring(ns, &f->index, &f->data, *last, m, (uint32_t)gap, &gap, why, why_size);
@@ -451,21 +467,42 @@ static int load_rebuild(struct zdb_ns *ns, uint32_t from, bool strict, char *why
 	return rc;
 }
 
-/* An index file turned out to be torn.  Without all the segments that can tell, what was read stands. */
-static int load_torn(struct zdb_ns *ns, const struct found *f, bool strict, char *why, size_t why_size)
+/*
+ * An index file turned out to be torn.  It is made again from the log, or comes back from the stores; without either, what was read
+ * stands.
+ */
+static int load_torn(struct zdb_ns *ns, struct found *f, bool strict, char *why, size_t why_size)
 {
-	uint32_t from = (uint32_t)ns->torn_index, last = ns->index.number;
-	int rc;
+	uint32_t torn = (uint32_t)ns->torn_index, last = ns->index.number;
+	int64_t from = -1;
+	int rc = 0;
 
-	if (!all_data_from(f, from, last))
-		return 0;
-	rc = mark_back(ns, from, last);
-	if (rc != 0)
-		return say(why, why_size, rc, "cannot write the marker");
+	if (all_data_from(f, torn, last)) {
+		from = torn;
+		rc = mark_back(ns, torn, last);
+		if (rc != 0)
+			return say(why, why_size, rc, "cannot write the marker");
+	} else {
+		bits_clear(&f->index, torn);
+		rc = bundled_bring(ns, &f->index, &f->data, last, &ns->mark, torn, &from, why, why_size);
+		if (rc != 0)
+			return from < 0 ? 0 : rc;
+	}
 	keys_drop(ns);
-	rc = load_rebuild(ns, from, strict, why, why_size);
-	if (rc == 0)
-		ns->torn_index = -1;
+	ns->torn_index = -1; /* or a later one */
+	return load_rebuild(ns, (uint32_t)from, strict, why, why_size);
+}
+
+/* Torn files one after the other, as they are found. */
+static int load_all_torn(struct zdb_ns *ns, struct found *f, bool strict, char *why, size_t why_size)
+{
+	int64_t before = -1;
+	int rc = 0;
+
+	while (rc == 0 && ns->torn_index > before) {
+		before = ns->torn_index;
+		rc = load_torn(ns, f, strict, why, why_size);
+	}
 	return rc;
 }
 
@@ -586,8 +623,8 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 		rc = load_rebuild(ns, (uint32_t)rebuild, which != 3, why, why_size);
 	else
 		rc = load_case(ns, &m, which, why, why_size);
-	if (rc == 0 && ns->torn_index >= 0 && rebuild < 0 && !ns->eng->read_only)
-		rc = load_torn(ns, &f, which != 3, why, why_size);
+	if (rc == 0 && !ns->eng->read_only)
+		rc = load_all_torn(ns, &f, which != 3, why, why_size);
 	if (ns->recovery.unclean || ns->recovery.foreign)
 		which = 3;
 	if (rc == 0 && !ns->eng->read_only && (which != 1 || ns->pend.used != 0))
@@ -628,12 +665,11 @@ void ns_unload(struct zdb_ns *ns)
 static int cut_remove(void *ctx, const char *name, unsigned char type)
 {
 	const struct zdb_ns *ns = ctx;
-	size_t n = strlen(name);
+	bool data = name[0] == 'd' && str_ends(name, ".cut"), index = name[0] == 'i' && str_ends(name, TORN);
 	char path[ZDB_PATH_MAX];
 
 	(void)type;
-	if (name[0] == 'd' && n > 5 && strcmp(name + n - 4, ".cut") == 0 &&
-	    file_join(path, sizeof(path), ns->data_dir, name) == 0)
+	if ((data || index) && file_join(path, sizeof(path), data ? ns->data_dir : ns->index_dir, name) == 0)
 		(void)sys->unlink(path); /* it was only kept in case somebody wants to look */
 	return 0;
 }
@@ -651,7 +687,9 @@ int ns_close_clean(struct zdb_ns *ns)
 	rc = sync_everything(ns);
 	if (rc == 0)
 		rc = mark_clean(ns);
-	if (rc == 0)
+	if (rc == 0) {
 		(void)file_list(ns->data_dir, cut_remove, ns);
+		(void)file_list(ns->index_dir, cut_remove, ns);
+	}
 	return rc;
 }

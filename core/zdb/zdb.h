@@ -123,7 +123,7 @@ struct zdb_events {
 	 */
 	int (*load_missing)(void *ctx, const char *ns_name, const char *path);
 	/*
-	 * At load only: index file `path` (i<N>) is missing, and not all data files are here that it could be made again
+	 * At load only: index file `path` (i<N>) is missing or torn (then it is out of the way), and not all data files are here that it could be made again
 	 * from.  Blocks until the owner has tried to bring `path`.before<C>: the file as it was when segment C began, in
 	 * the same directory, whole and durable under that name (docs/formats.md, chapter zdb, 4); 0 = look again.
 	 */

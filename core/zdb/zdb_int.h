@@ -360,11 +360,13 @@ int sync_everything(
 	struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
 
 /* ---- bundled.c */
+#define TORN ".torn" /* suffix of a torn index file whose place another one has taken */
 /* "i<number>.before<before>" -> true. */
 bool bundled_name(const char *name, int64_t *number, int64_t *before);
 /*
- * Puts back the missing index files from `gap` on that cannot be made again from the log; those are set in `index`.  *from: the
- * segment at which the replay has to begin, where the marker is now.  -EROFS: they wait, but nothing can be written.
+ * Puts back the index files that are not in `index` (missing, or torn) and cannot be made again from the log, `gap` being the first; they
+ * are set in `index` then.  *from: the segment at which the replay has to begin, where the marker is now; an error that leaves it
+ * alone has changed nothing.  -EROFS: they wait, but nothing can be written.
  */
 int bundled_bring(struct zdb_ns *ns, struct bits *index, const struct bits *data, uint32_t last,
 		  const struct mark *m, uint32_t gap, int64_t *from, char *why, size_t why_size);

@@ -27,7 +27,7 @@ check() { "$QSFS" zdb check "$V/front"; }
 # As bytes a lost index file and the one that came back may differ in the links of old versions only: what counts is what it says.
 files_of() { (cd "$1" && find . -name 'd[0-9]*' | LC_ALL=C sort); }
 retrieved() { grep -c "retrieved $D/" "$V/zstor.log"; }
-refused_names() { grep -c "namespace is not available namespace=$1: .*index file $2 is missing.*zstor retrieve" "$V/zdb.log"; }
+refused_names() { grep -c "namespace is not available namespace=$1: .*index file $2 is missing or torn.*zstor retrieve" "$V/zdb.log"; }
 brought() { grep -c "index files came back from the stores namespace=$1" "$V/zdb.log"; }
 lose() { # NS NUMBER...
 	local ns=$1 n
@@ -56,6 +56,7 @@ v_zdb_stop KILL
 # --- lost, and back -------------------------------------------------------------------------------------------------------
 lose zdbfs-data 0 2 3
 lose zdbfs-meta 0 4
+ok "one is torn" truncate -s -5 "$I/zdbfs-data/i4"
 files_of "$D" >"$T/before"
 fetched=$(retrieved)
 refused "check" 1 "zstor retrieve" check
@@ -79,6 +80,7 @@ v_zdb_stop
 last=$(ls "$I/zdbfs-data" | sed -n 's/^i\([0-9]*\)$/\1/p' | sort -n | tail -n 1)
 lose zdbfs-data $(seq 0 $((last - 1)))
 lose zdbfs-meta 1
+ok "and one torn, of user keys" truncate -s -5 "$I/zdbfs-meta/i3"
 ok "zdb starts without any closed index file" v_zdb_start
 ok "everything reads" everything_reads
 v_zdb_stop
