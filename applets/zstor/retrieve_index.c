@@ -23,6 +23,9 @@ struct job {
 	struct obj_work *w;
 	const char *ns;
 	struct bundle_index x;
+	bool is_stored; /* the bundle of segment x.number is: then it has a row of it */
+	bool has_row;   /* a bundle says what segment x.number holds: this, the later ones counting */
+	uint8_t content[CONTENT_ID_BYTES];
 	char *why;
 };
 
@@ -72,25 +75,35 @@ static int get_bytes(struct job *j, const struct source *s, int fd)
 	return rc == 0 ? object_fetch(j->z, j->w, &id, s->stored.content, fd, 0, &size, j->why) : rc;
 }
 
+static void take_row(struct job *j, const struct bundle *b)
+{
+	for (uint32_t i = 0; i < b->rows_count; i++) {
+		if (b->rows[i].segment != j->x.number)
+			continue;
+		j->has_row = true;
+		memcpy(j->content, b->rows[i].content, CONTENT_ID_BYTES);
+	}
+}
+
 /*
- * A namespace that was emptied begins again at segment 0: what the manifest names may still be the one before. The segment
- * table is of the present one.
+ * A namespace that was emptied begins again at segment 0: what the manifest names may be the one before. The segment table is of
+ * the present one.
  */
-static int check_row(struct job *j, const struct bundle *b)
+static int check_row(struct job *j)
 {
 	const struct zs_row *known;
-	bool same = false;
+	bool same;
 
+	if (!j->is_stored && !j->has_row) /* it is in the spool, and as the server wrote it */
+		return 0;
 	pthread_mutex_lock(&j->z->lock);
 	known = ns_row(j->z, j->ns, j->x.number);
-	for (uint32_t i = 0; known && i < b->rows_count; i++)
-		if (b->rows[i].segment == j->x.number)
-			same = memcmp(b->rows[i].content, known->content, CONTENT_ID_BYTES) == 0;
+	same = j->has_row && known && memcmp(j->content, known->content, CONTENT_ID_BYTES) == 0;
 	pthread_mutex_unlock(&j->z->lock);
 	if (!same)
 		snprintf(j->why, ZS_WHY,
-			 "the recovery point and the segment table of %s do not agree on segment %" PRIu32,
-			 j->ns, j->x.number);
+			 "the bundles and the segment table of %s do not agree on segment %" PRIu32, j->ns,
+			 j->x.number);
 	return same ? 0 : -E_CORRUPT;
 }
 
@@ -106,10 +119,9 @@ static int add_source(struct job *j, const struct source *s)
 	if (rc == 0)
 		rc = bundle_open(fd, &b, &wrong);
 	if (rc == 0) {
-		if (s->is_stored && b.first <= j->x.number)
-			rc = check_row(j, &b);
-		if (rc == 0)
-			rc = bundle_index_add(&j->x, &b, &wrong);
+		j->is_stored |= s->is_stored && b.first <= j->x.number;
+		take_row(j, &b);
+		rc = bundle_index_add(&j->x, &b, &wrong);
 		bundle_release(&b);
 	}
 	if (rc == -E_CORRUPT && !j->why[0])
@@ -181,7 +193,7 @@ static int gather(struct job *j)
 			 j->ns, j->x.number);
 		rc = -ENOENT;
 	}
-	return rc;
+	return rc == 0 ? check_row(j) : rc;
 }
 
 static int into_place(struct job *j, const char *temp, const char *path)
