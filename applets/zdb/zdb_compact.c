@@ -89,6 +89,8 @@ static void add_figures(struct outcome *o, const char *ns, const struct zdb_comp
 		printf(", %u files are not here", f->absent);
 	if (f->refused)
 		printf(", %u files refused", f->refused);
+	if (f->left)
+		printf(", %u files left for the next time", f->left);
 	putchar('\n');
 }
 
@@ -123,6 +125,8 @@ static const char *engine_reason(int err)
 {
 	if (err == -EPERM)
 		return "it is protected by worm mode";
+	if (err == -EALREADY)
+		return "a compaction of it is not on its stores yet";
 	return err_str(err);
 }
 
@@ -178,7 +182,7 @@ static int offline(const struct compact_conf *conf, const struct zdb_roots *root
 	int err;
 
 	if (is_stored(roots->data, conf->ns)) {
-		fprintf(stderr, "zdb: %s is part of a stored volume: its closed segments may not change\n",
+		fprintf(stderr, "zdb: %s is part of a stored volume: it is compacted while it is served\n",
 			roots->data);
 		return EXIT_FAILED;
 	}
@@ -234,6 +238,7 @@ static int ask_one(struct outcome *o, struct client *c, const char *ns)
 						 .rewritten = (uint32_t)figure(reply->str, "rewritten: "),
 						 .refused = (uint32_t)figure(reply->str, "refused: "),
 						 .absent = (uint32_t)figure(reply->str, "absent: "),
+						 .left = (uint32_t)figure(reply->str, "left: "),
 						 .bytes_before = figure(reply->str, "bytes_before: "),
 						 .bytes_after = figure(reply->str, "bytes_after: "),
 						 .dropped = figure(reply->str, "records_dropped: ")};

@@ -175,10 +175,11 @@ int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t
 	return rc;
 }
 
-int front_spool(struct zstor *z, const char *ns, uint32_t segment, char *why)
+/* A command about a segment whose answer says nothing but yes. */
+static int tell(struct zstor *z, const char *command, const char *ns, uint32_t segment, char *why)
 {
 	char number[16];
-	const char *argv[] = {"SPOOL", ns, number};
+	const char *argv[] = {command, ns, number};
 	size_t lens[3];
 	redisReply *reply;
 	int rc;
@@ -192,6 +193,16 @@ int front_spool(struct zstor *z, const char *ns, uint32_t segment, char *why)
 	if (rc == 0)
 		freeReplyObject(reply);
 	return rc;
+}
+
+int front_spool(struct zstor *z, const char *ns, uint32_t segment, char *why)
+{
+	return tell(z, "SPOOL", ns, segment, why);
+}
+
+int front_stored(struct zstor *z, const char *ns, uint32_t below, char *why)
+{
+	return tell(z, "STORED", ns, below, why);
 }
 
 void front_lock_all(struct zstor *z)

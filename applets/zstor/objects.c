@@ -185,7 +185,7 @@ int object_owe_pieces(struct zstor *z, const struct obj_id *id, const struct rec
 	return spool_put(z->spool, &in, NULL, 0);
 }
 
-static int hash_source(const struct obj_source *src, uint8_t out[CONTENT_ID_BYTES])
+int object_hash(const struct obj_source *src, uint8_t out[CONTENT_ID_BYTES])
 {
 	struct content_id *c = content_id_new();
 	uint8_t *chunk = mem_alloc(HASH_CHUNK);
@@ -313,7 +313,7 @@ int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, con
 		goto out;
 	}
 	if (a == OBJ_FOUND) {
-		rc = hash_source(source, content);
+		rc = object_hash(source, content);
 		if (rc < 0)
 			goto out;
 		is_there = old.priv.size == source->size &&

@@ -144,6 +144,21 @@ int owed_refresh(struct zstor *z, bool force)
 	return 0;
 }
 
+/* A bundle that names new files of segments before its own comes behind these; they were in the spool before it was. */
+static bool is_behind_segment(struct zstor *z, const struct owed *bundle)
+{
+	if (!(bundle->flags & SPOOL_BUNDLE_REPLACED))
+		return false;
+	list_each(&z->owed->items, it)
+	{
+		const struct owed *o = container_of(it, struct owed, link);
+
+		if (o->kind == SPOOL_SEGMENT && o->first < bundle->first && strcmp(o->ns, bundle->ns) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* Whether the kind can be worked on in the present state of the volume. */
 static bool is_due(struct zstor *z, const struct owed *o)
 {
@@ -161,9 +176,10 @@ static bool is_due(struct zstor *z, const struct owed *o)
 		for (uint64_t n = o->first; n <= o->last; n++)
 			if (!ns || n >= ns->rows_count || !ns->rows[n].known)
 				return false;
-		return true;
+		return !is_behind_segment(z, o);
 	case SPOOL_GARBAGE:
-		return !z->draining && z->vol.local.sequence >= o->after_sequence + GARBAGE_DELAY;
+		return !z->draining && o->after_sequence != GARBAGE_LATER &&
+		       z->vol.local.sequence >= o->after_sequence + GARBAGE_DELAY;
 	case SPOOL_DESCRIPTOR: /* carried by the next recovery point */
 	case SPOOL_INDEX:
 	case SPOOL_FENCE:

@@ -243,6 +243,17 @@ static int publish(struct point *p)
 	return rc;
 }
 
+/* From its first point on a generation is read by its own manifests alone: those of the one before are garbage. */
+static void discard_manifests(struct zstor *z, uint64_t generation, uint64_t sequence)
+{
+	for (uint64_t slot = 0; slot < MANIFEST_SLOTS; slot++) {
+		struct obj_id id;
+
+		if (obj_id_set(&id, generation, OBJ_MANIFEST, slot, "", 0) == 0)
+			(void)object_discard(z, &id, sequence); /* at worst they stay */
+	}
+}
+
 /* The point is on the stores. What fails from here on is repeated at the next start. */
 static void settle_published(struct point *p)
 {
@@ -264,6 +275,9 @@ static void settle_published(struct point *p)
 	if (rc < 0)
 		log_err("cannot remember recovery point %" PRIu64 " in %s: %s", p->m.sequence, z->dir,
 			err_str(rc));
+	garbage_release(z, &p->m);
+	if (z->vol.last.generation && z->vol.last.generation != p->m.generation)
+		discard_manifests(z, z->vol.last.generation, p->m.sequence);
 	pthread_mutex_lock(&z->lock);
 	manifest_release(&z->vol.last);
 	z->vol.last = p->m;
@@ -272,6 +286,36 @@ static void settle_published(struct point *p)
 	remove_intents(p); /* after that: who looks for a bundle finds it in the one or in the other */
 	log_info("recovery point %" PRIu64 " is published namespaces=%u", z->vol.last.sequence,
 		 z->vol.last.count);
+}
+
+/*
+ * What the newest point names may be compacted. Said after each one, also when nothing has changed: the server forgets it when it
+ * stops. A namespace that is being emptied begins anew; its server refuses what it has not closed.
+ */
+static void tell_stored(struct zstor *z)
+{
+	struct front_cut told; /* a name and a number, and nothing of its own */
+	char why[ZS_WHY] = "";
+
+	for (unsigned i = 0;; i++) {
+		bool is_dropped;
+		int rc;
+
+		pthread_mutex_lock(&z->lock);
+		if (i >= z->vol.last.count) {
+			pthread_mutex_unlock(&z->lock);
+			return;
+		}
+		(void)str_copy(told.name, sizeof(told.name), z->vol.last.ns[i].name);
+		told.segment = z->vol.last.ns[i].closed;
+		is_dropped = owed_has(z, SPOOL_NSDROP, told.name, 0);
+		pthread_mutex_unlock(&z->lock);
+		if (is_dropped || !told.segment)
+			continue;
+		rc = front_stored(z, told.name, told.segment, why);
+		if (rc < 0 && rc != -E_PEER)
+			return; /* it is not there: the next point says it */
+	}
 }
 
 /* What the point would have carried is owed, visibly and durably. */
@@ -328,6 +372,29 @@ static int refuse_drops(struct point *p)
 	return rc;
 }
 
+/*
+ * Publishes and remembers it, unless another generation was taken since the cut: its base would be the generation before, and a
+ * restore would not find this point.
+ */
+static int publish_own(struct point *p)
+{
+	struct zstor *z = p->z;
+	bool is_own;
+	int rc;
+
+	pthread_mutex_lock(&z->identity_io);
+	pthread_mutex_lock(&z->lock);
+	is_own = z->vol.local.generation == p->m.generation;
+	pthread_mutex_unlock(&z->lock);
+	rc = is_own ? publish(p) : -EAGAIN;
+	if (!is_own)
+		snprintf(p->why, ZS_WHY, "a new generation was taken meanwhile");
+	if (rc == 0)
+		settle_published(p);
+	pthread_mutex_unlock(&z->identity_io);
+	return rc;
+}
+
 /* Everything that moves objects; what only looks at identities keeps its small context. */
 static int store_point(struct point *p)
 {
@@ -341,8 +408,9 @@ static int store_point(struct point *p)
 		rc = vol_check_fence(p->z, p->w, p->why);
 	if (rc == 0)
 		rc = refuse_drops(p);
+	p->m.generation = p->generation; /* a compacted segment may have taken the next one meanwhile */
 	if (rc == 0)
-		rc = publish(p);
+		rc = publish_own(p);
 	zs_work_put(p->z, p->w);
 	p->w = small;
 	return rc;
@@ -395,16 +463,18 @@ static int try_point(struct point *p)
 	rc = begin(p);
 	if (rc < 0)
 		return rc;
-	if (p->is_covered && p->m.generation == p->generation)
+	if (p->is_covered && p->m.generation == p->generation) {
+		tell_stored(p->z);
 		return 1;
+	}
 	pin(p, true);
 	rc = wait_for_uploads(p);
 	if (rc == 0)
 		rc = store_point(p);
 	pin(p, false);
-	if (rc == 0)
-		settle_published(p);
-	else if (rc != -E_FENCED) {
+	if (rc == 0) {
+		tell_stored(p->z);
+	} else if (rc != -E_FENCED) {
 		discard_made(p);
 		owe_changes(p);
 	}

@@ -23,9 +23,7 @@ struct job {
 	struct obj_work *w;
 	const char *ns;
 	struct bundle_index x;
-	bool is_stored; /* the bundle of segment x.number is: then it has a row of it */
-	bool has_row;   /* a bundle says what segment x.number holds: this, the later ones counting */
-	uint8_t content[CONTENT_ID_BYTES];
+	bool must_agree, does_agree; /* check_rows() */
 	char *why;
 };
 
@@ -75,36 +73,33 @@ static int get_bytes(struct job *j, const struct source *s, int fd)
 	return rc == 0 ? object_fetch(j->z, j->w, &id, s->stored.content, fd, 0, &size, j->why) : rc;
 }
 
-static void take_row(struct job *j, const struct bundle *b)
-{
-	for (uint32_t i = 0; i < b->rows_count; i++) {
-		if (b->rows[i].segment != j->x.number)
-			continue;
-		j->has_row = true;
-		memcpy(j->content, b->rows[i].content, CONTENT_ID_BYTES);
-	}
-}
-
 /*
- * A namespace that was emptied begins again at segment 0: what the manifest names may be the one before. The segment table is of
- * the present one.
+ * A namespace that was emptied begins again at segment 0: what the manifest names may still be the one before. The segment
+ * table is of the present one: it must know the segment as one of the bundles does. When it was compacted several name it,
+ * one after the other.
  */
-static int check_row(struct job *j)
+static void see_rows(struct job *j, const struct source *s, const struct bundle *b)
 {
 	const struct zs_row *known;
-	bool same;
 
-	if (!j->is_stored && !j->has_row) /* it is in the spool, and as the server wrote it */
-		return 0;
+	if (s->is_stored && b->first <= j->x.number)
+		j->must_agree = true;
 	pthread_mutex_lock(&j->z->lock);
 	known = ns_row(j->z, j->ns, j->x.number);
-	same = j->has_row && known && memcmp(j->content, known->content, CONTENT_ID_BYTES) == 0;
+	for (uint32_t i = 0; known && i < b->rows_count; i++)
+		if (b->rows[i].segment == j->x.number &&
+		    memcmp(b->rows[i].content, known->content, CONTENT_ID_BYTES) == 0)
+			j->does_agree = true;
 	pthread_mutex_unlock(&j->z->lock);
-	if (!same)
-		snprintf(j->why, ZS_WHY,
-			 "the bundles and the segment table of %s do not agree on segment %" PRIu32, j->ns,
-			 j->x.number);
-	return same ? 0 : -E_CORRUPT;
+}
+
+static int check_rows(struct job *j)
+{
+	if (!j->must_agree || j->does_agree)
+		return 0;
+	snprintf(j->why, ZS_WHY, "the bundles and the segment table of %s do not agree on segment %" PRIu32,
+		 j->ns, j->x.number);
+	return -E_CORRUPT;
 }
 
 static int add_source(struct job *j, const struct source *s)
@@ -119,8 +114,7 @@ static int add_source(struct job *j, const struct source *s)
 	if (rc == 0)
 		rc = bundle_open(fd, &b, &wrong);
 	if (rc == 0) {
-		j->is_stored |= s->is_stored && b.first <= j->x.number;
-		take_row(j, &b);
+		see_rows(j, s, &b);
 		rc = bundle_index_add(&j->x, &b, &wrong);
 		bundle_release(&b);
 	}
@@ -193,7 +187,7 @@ static int gather(struct job *j)
 			 j->ns, j->x.number);
 		rc = -ENOENT;
 	}
-	return rc == 0 ? check_row(j) : rc;
+	return rc == 0 ? check_rows(j) : rc;
 }
 
 static int into_place(struct job *j, const char *temp, const char *path)

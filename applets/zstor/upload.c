@@ -3,6 +3,9 @@
  *
  * A segment is read once, hashed and coded while it is read; whether it changed meanwhile is looked at afterwards (it must
  * not: it is closed). Only when its record is on enough metadata stores is the row remembered and the intention removed.
+ *
+ * A segment that has a row and another content was compacted. It is stored under another generation, so that the object which
+ * older recovery points name stays what it is, and its row changes; a bundle that names the new content waits for that.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -61,17 +64,102 @@ static bool is_stored(struct zstor *z, const char *ns, uint32_t segment, const s
 	return same;
 }
 
+/*
+ * Whether an object of our generation with other bytes has the name already: the row of a segment that recovery points name was lost.
+ * 1, 0, -EAGAIN.
+ */
+static int name_is_taken(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment,
+			 uint64_t generation, const struct obj_source *source, char *why)
+{
+	const struct manifest_ns *last;
+	uint8_t content[CONTENT_ID_BYTES];
+	struct record rec;
+	struct obj_id id;
+	enum obj_answer a;
+	bool is_named;
+	int code, rc;
+
+	pthread_mutex_lock(&z->lock);
+	last = manifest_find(&z->vol.last, ns, strlen(ns));
+	is_named = last && segment < last->closed;
+	pthread_mutex_unlock(&z->lock);
+	if (!is_named)
+		return 0;
+	rc = obj_id_set(&id, generation, OBJ_SEGMENT, segment, ns, strlen(ns));
+	if (rc < 0)
+		return rc;
+	record_init(&rec);
+	a = object_find(z, w, &id, &rec, NULL, &code);
+	if (a == OBJ_FOUND)
+		rc = object_hash(source, content);
+	if (rc == 0 && a == OBJ_FOUND)
+		rc = memcmp(rec.priv.content, content, sizeof(content)) != 0;
+	if (a == OBJ_UNKNOWN) {
+		snprintf(why, ZS_WHY, "the metadata stores cannot say whether it is stored already");
+		rc = -EAGAIN;
+	}
+	record_release(&rec);
+	return rc;
+}
+
+/* 1 the source holds other bytes than the row says, 0 the same. */
+static int differs(const struct zs_row *row, const struct obj_source *source)
+{
+	uint8_t content[CONTENT_ID_BYTES];
+	int rc = object_hash(source, content);
+
+	if (rc < 0)
+		return rc;
+	return row->size != source->size || memcmp(row->content, content, sizeof(content)) != 0;
+}
+
+/*
+ * The generation under which a file is to be stored. *old: that of the object it replaces, 0 = none. One that holds the same
+ * bytes stays the segment's, whoever wrote it.
+ */
+static int choose_generation(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment,
+			     const struct obj_source *source, uint64_t *generation, uint64_t *old, char *why)
+{
+	struct zs_row row = {0};
+	const struct zs_row *known;
+	uint64_t taken;
+	int rc;
+
+	*old = 0;
+	pthread_mutex_lock(&z->lock);
+	known = ns_row(z, ns, segment);
+	if (known)
+		row = *known;
+	*generation = z->vol.local.generation;
+	pthread_mutex_unlock(&z->lock);
+	taken = row.known ? row.generation : *generation;
+	rc = row.known ? differs(&row, source) : name_is_taken(z, w, ns, segment, taken, source, why);
+	if (rc <= 0) {
+		*generation = taken;
+		return rc;
+	}
+	if (row.known)
+		*old = row.generation;
+	if (taken != *generation)
+		return 0;
+	rc = vol_take_next(z, w, taken, why);
+	*generation = own_generation(z);
+	return rc == 0 && *generation == taken ? -EAGAIN : rc;
+}
+
 static int store_file(struct zstor *z, struct obj_work *w, int fd, const char *ns, uint32_t segment,
 		      const struct stat *before, char *why)
 {
 	struct obj_file_range range = {.fd = fd, .data_header = true};
 	struct obj_source source = obj_source_file(&range, (uint64_t)before->st_size);
-	struct zs_row row = {
-		.known = true, .generation = own_generation(z), .size = (uint32_t)before->st_size};
+	struct zs_row row = {.known = true, .size = (uint32_t)before->st_size};
 	struct obj_id id;
 	struct stat after;
-	int rc = obj_id_set(&id, row.generation, OBJ_SEGMENT, segment, ns, strlen(ns));
+	uint64_t old;
+	int rc = choose_generation(z, w, ns, segment, &source, &row.generation, &old, why);
 
+	if (rc == 0)
+		rc = obj_id_set(&id, row.generation, OBJ_SEGMENT, segment, ns, strlen(ns));
 	if (rc == 0)
 		rc = object_put(z, w, &id, &source, row.content, why);
 	if (rc < 0)
@@ -84,7 +172,8 @@ static int store_file(struct zstor *z, struct obj_work *w, int fd, const char *n
 	}
 	row.inode = (uint64_t)after.st_ino;
 	row.mtime_ns = mtime_ns(&after);
-	return rows_put(z, ns, segment, &row);
+	rc = old ? garbage_replaced(z, ns, segment, old) : 0;
+	return rc == 0 ? rows_put(z, ns, segment, &row) : rc;
 }
 
 int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
@@ -168,6 +257,11 @@ static int pay_segment(struct zstor *z, struct obj_work *w, const struct owed *o
 
 /* ------------------------------------------------------------------------------------------------- bundles --- */
 
+struct replaced_list {
+	uint32_t *segments;
+	uint32_t count;
+};
+
 static int add_rows(struct zstor *z, const struct owed *o, struct bundle_row *rows)
 {
 	int rc = 0;
@@ -190,8 +284,67 @@ static int add_rows(struct zstor *z, const struct owed *o, struct bundle_row *ro
 	return rc;
 }
 
+/* Fills in where the content of a row is. False: the segment is not stored as that. */
+static bool fill_row(struct zstor *z, const char *ns, struct bundle_row *to)
+{
+	const struct zs_row *row;
+	bool same;
+
+	pthread_mutex_lock(&z->lock);
+	row = ns_row(z, ns, to->segment);
+	same = row && row->size == to->size && memcmp(row->content, to->content, CONTENT_ID_BYTES) == 0;
+	if (same)
+		to->generation = row->generation;
+	pthread_mutex_unlock(&z->lock);
+	return same;
+}
+
+/*
+ * Rows of generation 0 name segments that a compaction has replaced. They were owed before this; should that have been lost, they are
+ * stored now.
+ */
+static int fill_replaced(struct zstor *z, struct obj_work *w, const struct owed *o, struct bundle *b,
+			 char *why)
+{
+	for (uint32_t i = 0; i < b->rows_count; i++) {
+		struct bundle_row *to = &b->rows[i];
+
+		if (to->generation || fill_row(z, o->ns, to))
+			continue;
+		if (upload_segment(z, w, o->ns, to->segment, NULL, why) < 0 || !fill_row(z, o->ns, to)) {
+			snprintf(why, ZS_WHY, "segment %" PRIu32 ", which was compacted, is not stored yet",
+				 to->segment);
+			return -EAGAIN;
+		}
+	}
+	return 0;
+}
+
+/* What they were stored as before goes with the recovery point that names this bundle. */
+static int tell_replaced(struct zstor *z, const struct owed *o, const struct replaced_list *l)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; rc == 0 && i < l->count; i++)
+		rc = garbage_told(z, o->ns, l->segments[i], (uint32_t)o->last);
+	return rc;
+}
+
+/* The segments whose rows zstor has to fill in. */
+static int list_replaced(const struct bundle *b, struct replaced_list *l)
+{
+	l->segments = mem_calloc(b->rows_count + 1u, sizeof(*l->segments));
+	if (!l->segments)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < b->rows_count; i++)
+		if (!b->rows[i].generation)
+			l->segments[l->count++] = b->rows[i].segment;
+	return 0;
+}
+
 /* Payload of the intention plus the rows of its segments, into `to`. */
-static int complete_bundle(struct zstor *z, const struct owed *o, int from, int to, uint64_t *size, char *why)
+static int complete_bundle(struct zstor *z, struct obj_work *w, const struct owed *o, int from, int to,
+			   uint64_t *size, struct replaced_list *replaced, char *why)
 {
 	struct bundle_row *rows = mem_calloc((size_t)(o->last - o->first + 1), sizeof(*rows));
 	struct spool_intent in;
@@ -209,7 +362,11 @@ static int complete_bundle(struct zstor *z, const struct owed *o, int from, int 
 	if (rc == -E_CORRUPT)
 		snprintf(why, ZS_WHY, "the bundle in the spool is damaged: %s", what);
 	if (rc == 0) {
-		rc = add_rows(z, o, rows);
+		rc = list_replaced(&b, replaced);
+		if (rc == 0)
+			rc = fill_replaced(z, w, o, &b, why);
+		if (rc == 0)
+			rc = add_rows(z, o, rows);
 		if (rc == 0)
 			rc = bundle_merge(list, 1, rows, (uint32_t)(o->last - o->first + 1), to, size);
 		bundle_release(&b);
@@ -222,6 +379,7 @@ static int pay_bundle(struct zstor *z, struct obj_work *w, const struct owed *o,
 {
 	struct manifest_bundle done = {
 		.generation = own_generation(z), .first = (uint32_t)o->first, .last = (uint32_t)o->last};
+	struct replaced_list replaced = {0};
 	struct obj_file_range range;
 	struct obj_source source;
 	struct obj_id id;
@@ -233,7 +391,7 @@ static int pay_bundle(struct zstor *z, struct obj_work *w, const struct owed *o,
 		return -E_CORRUPT;
 	from = zs_temp_file(z);
 	to = from < 0 ? -1 : zs_temp_file(z);
-	rc = from < 0 ? from : to < 0 ? to : complete_bundle(z, o, from, to, &size, why);
+	rc = from < 0 ? from : to < 0 ? to : complete_bundle(z, w, o, from, to, &size, &replaced, why);
 	if (rc == 0)
 		rc = obj_id_set(&id, done.generation, OBJ_BUNDLE, obj_number_bundle(done.first, done.last),
 				o->ns, strlen(o->ns));
@@ -242,6 +400,9 @@ static int pay_bundle(struct zstor *z, struct obj_work *w, const struct owed *o,
 		source = obj_source_file(&range, size);
 		rc = object_put(z, w, &id, &source, done.content, why);
 	}
+	if (rc == 0)
+		rc = tell_replaced(z, o, &replaced);
+	mem_free(replaced.segments);
 	if (from >= 0)
 		sys->close(from);
 	if (to >= 0)
@@ -332,7 +493,7 @@ static int pay_garbage(struct zstor *z, struct obj_work *w, const struct owed *o
 	if (o->payload_size)
 		return delete_shards(z, w, o);
 	pthread_mutex_lock(&z->lock);
-	is_named = garbage_is_named(z, o->name);
+	is_named = garbage_is_named(z, o->name) || garbage_is_row(z, o->ns, o->first, o->generation);
 	pthread_mutex_unlock(&z->lock);
 	if (is_named) /* stored for a point that failed, and taken by a later one */
 		return 0;
@@ -376,13 +537,12 @@ static int drop_bundles(struct zstor *z, const struct owed *drop)
 /* A namespace was deleted or flushed: what its numbers meant must never be mixed with what they will mean. */
 static int pay_nsdrop(struct zstor *z, struct obj_work *w, const struct owed *o, char *why)
 {
-	uint64_t base, sequence;
+	uint64_t sequence;
 	struct obj_id id;
 	struct zs_ns *ns;
 	int rc = 0;
 
 	pthread_mutex_lock(&z->lock);
-	base = z->vol.last.generation ? z->vol.last.generation : z->vol.local.base;
 	sequence = z->vol.local.sequence;
 	ns = ns_find(z, o->ns);
 	for (uint32_t n = 0; rc == 0 && ns && n < ns->rows_count; n++) {
@@ -399,7 +559,9 @@ static int pay_nsdrop(struct zstor *z, struct obj_work *w, const struct owed *o,
 		rc = drop_bundles(z, o);
 	pthread_mutex_unlock(&z->lock);
 	if (rc == 0)
-		rc = vol_take_over(z, w, base, why);
+		rc = garbage_dropped(z, o->ns, sequence);
+	if (rc == 0)
+		rc = vol_take_next(z, w, 0, why);
 	if (rc == 0)
 		rc = rows_clear(z, o->ns);
 	if (rc == 0)

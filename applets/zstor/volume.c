@@ -58,6 +58,7 @@ int vol_save(struct zstor *z)
 	struct vol_local l;
 	int n, rc;
 
+	pthread_mutex_lock(&z->save_io); /* what is older is never written last */
 	pthread_mutex_lock(&z->lock);
 	l = z->vol.local;
 	pthread_mutex_unlock(&z->lock);
@@ -71,7 +72,10 @@ int vol_save(struct zstor *z)
 	rc = file_mkdir_p(z->dir, 0700);
 	if (rc == 0)
 		rc = file_join(path, sizeof(path), z->dir, "volume");
-	return rc < 0 ? rc : file_write_atomic(path, 0600, text, (size_t)n);
+	if (rc == 0)
+		rc = file_write_atomic(path, 0600, text, (size_t)n);
+	pthread_mutex_unlock(&z->save_io);
+	return rc;
 }
 
 static int read_local(const struct cfg_node *root, struct vol_local *l, struct err_text *err)
@@ -261,7 +265,8 @@ static int bind_spool(struct zstor *z)
 	return z->spool ? spool_bind(z->spool, z->vol.local.volume, z->vol.local.generation) : 0;
 }
 
-int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why)
+/* Under identity_io. */
+static int take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why)
 {
 	struct meta m;
 	uint64_t generation, ticket = copy_metas_to_ask(z, &m);
@@ -284,6 +289,32 @@ int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *
 		snprintf(why, ZS_WHY, "cannot write %s: %s", z->dir, err_str(rc));
 	else
 		log_info("took over generation=%" PRIx64 " base=%" PRIx64, generation, restored);
+	return rc;
+}
+
+/* Whose the stores say they are. Under identity_io. -E_FENCED with *by: another front end's. */
+static int check_identities(struct zstor *z, struct obj_work *w, uint64_t *by, char *why)
+{
+	struct meta m;
+	uint64_t own, ticket = copy_metas_to_ask(z, &m);
+	int rc;
+
+	pthread_mutex_lock(&z->lock);
+	own = z->vol.local.generation;
+	pthread_mutex_unlock(&z->lock);
+	rc = meta_fence_check(&m, w, own, why);
+	keep_metas(z, &m, ticket);
+	*by = m.newest.generation;
+	return rc;
+}
+
+int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why)
+{
+	int rc;
+
+	pthread_mutex_lock(&z->identity_io);
+	rc = take_over(z, w, restored, why);
+	pthread_mutex_unlock(&z->identity_io);
 	return rc;
 }
 
@@ -459,19 +490,34 @@ void vol_settle(struct zstor *z, struct obj_work *w)
 
 int vol_check_fence(struct zstor *z, struct obj_work *w, char *why)
 {
-	struct meta m;
-	uint64_t own, ticket = copy_metas_to_ask(z, &m);
+	uint64_t by = 0;
 	int rc;
 
+	pthread_mutex_lock(&z->identity_io); /* a generation that is just being taken is no stranger's */
+	rc = check_identities(z, w, &by, why);
+	pthread_mutex_unlock(&z->identity_io);
+	if (rc == -E_FENCED)
+		become_fenced(z, by);
+	return rc;
+}
+
+int vol_take_next(struct zstor *z, struct obj_work *w, uint64_t own, char *why)
+{
+	uint64_t now, base, by = 0;
+	int rc = 0;
+
+	pthread_mutex_lock(&z->identity_io);
 	pthread_mutex_lock(&z->lock);
-	own = z->vol.local.generation;
+	now = z->vol.local.generation;
+	base = z->vol.last.generation ? z->vol.last.generation : z->vol.local.base;
 	pthread_mutex_unlock(&z->lock);
-	rc = meta_fence_check(&m, w, own, why);
-	keep_metas(z, &m, ticket);
-	if (rc == -E_FENCED) {
-		become_fenced(z, m.newest.generation);
-		return -E_FENCED;
-	}
+	if (!own || now == own)
+		rc = check_identities(z, w, &by, why); /* what is not ours any more is not taken back */
+	if ((!own || now == own) && rc == 0)
+		rc = take_over(z, w, base, why);
+	pthread_mutex_unlock(&z->identity_io);
+	if (rc == -E_FENCED && by)
+		become_fenced(z, by);
 	return rc;
 }
 

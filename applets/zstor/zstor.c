@@ -207,6 +207,8 @@ static void init_sync(struct zstor *z)
 
 	pthread_mutex_init(&z->lock, NULL);
 	pthread_mutex_init(&z->rows_io, NULL);
+	pthread_mutex_init(&z->identity_io, NULL);
+	pthread_mutex_init(&z->save_io, NULL);
 	pthread_mutex_init(&z->front_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -269,6 +271,8 @@ void zs_close(struct zstor *z)
 	zconf_release(&z->conf);
 	pthread_cond_destroy(&z->changed);
 	pthread_mutex_destroy(&z->front_lock);
+	pthread_mutex_destroy(&z->save_io);
+	pthread_mutex_destroy(&z->identity_io);
 	pthread_mutex_destroy(&z->rows_io);
 	pthread_mutex_destroy(&z->lock);
 }

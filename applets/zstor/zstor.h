@@ -11,7 +11,8 @@
  *
  * Locks: `lock` guards everything below it in struct zstor. It is never held across a call to a store. Under it the
  * spool's, the pool's and the allocator's locks may be taken, nothing else. `rows_io` serialises appends to the segment
- * tables; `lock` may be taken under it. `changed` is broadcast whenever something changed that a thread may wait for.
+ * tables, `identity_io` what asks the stores whose they are, `save_io` the writing of `volume`, in this order; `lock` may be
+ * taken under each. `changed` is broadcast whenever something changed that a thread may wait for.
  */
 #ifndef APPLETS_ZSTOR_ZSTOR_H
 #define APPLETS_ZSTOR_ZSTOR_H
@@ -156,8 +157,10 @@ struct zstor {
 	int dir_lock;            /* flock: one daemon per state directory */
 
 	pthread_mutex_t rows_io;
-	pthread_mutex_t front_lock; /* guards front */
-	struct client *front;       /* connection to the front zdb, NULL = none */
+	pthread_mutex_t identity_io; /* a take over never meets a look at the identities, nor a publication */
+	pthread_mutex_t save_io;     /* nor do two that write `volume` */
+	pthread_mutex_t front_lock;  /* guards front */
+	struct client *front;        /* connection to the front zdb, NULL = none */
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* CLOCK_MONOTONIC */
@@ -245,6 +248,8 @@ void vol_settle(struct zstor *z, struct obj_work *w);
 int vol_create(struct zstor *z, struct obj_work *w, char *why);
 /* New generation on top of `restored`; saves the local state. 0, -EAGAIN, -E_FENCED. */
 int vol_take_over(struct zstor *z, struct obj_work *w, uint64_t restored, char *why);
+/* The same on top of what was published last, unless the generation is no longer `own` (0: whatever it is), or another front end has taken over. */
+int vol_take_next(struct zstor *z, struct obj_work *w, uint64_t own, char *why);
 /* Reads the identities: 0 still ours, -E_FENCED (state changed, spool marked, front told), -EAGAIN. */
 int vol_check_fence(struct zstor *z, struct obj_work *w, char *why);
 /*
@@ -277,10 +282,25 @@ int object_fetch(struct zstor *z, struct obj_work *w, const struct obj_id *id,
  */
 int object_put(struct zstor *z, struct obj_work *w, const struct obj_id *id, const struct obj_source *source,
 	       uint8_t content[CONTENT_ID_BYTES], char *why);
+/* The content id of what a source holds. */
+int object_hash(const struct obj_source *source, uint8_t content[CONTENT_ID_BYTES]);
 /* Owes the deletion of an object once `sequence` + 4 is published. */
 int object_discard(struct zstor *z, const struct obj_id *id, uint64_t sequence);
 /* Owes the deletion of what `before` names and `after` does not. */
 int object_discard_difference(struct zstor *z, const struct manifest *before, const struct manifest *after);
+/*
+ * The object of a closed segment whose file was replaced: garbage once a recovery point names the bundle that tells of the new one.
+ * The three steps: _replaced() when the new one is stored, before its row is; _told() when bundle `bundle` is stored, before it counts;
+ * _release() when a manifest is published. What is not known to be told stays.
+ */
+#define GARBAGE_LATER UINT64_MAX /* as after_sequence: not yet known; last = the bundle, or also this */
+int garbage_replaced(struct zstor *z, const char *ns, uint32_t segment, uint64_t generation);
+int garbage_told(struct zstor *z, const char *ns, uint32_t segment, uint32_t bundle);
+void garbage_release(struct zstor *z, const struct manifest *m);
+/* The namespace is dropped: none of its bundles will come. */
+int garbage_dropped(struct zstor *z, const char *ns, uint64_t sequence);
+/* Whether a row still says that its segment lies there. With `lock` held. */
+bool garbage_is_row(struct zstor *z, const char *ns, uint64_t segment, uint64_t generation);
 /* Whether the newest manifest names the object, so that it is no garbage (any more). With `lock` held. */
 bool garbage_is_named(struct zstor *z, const uint8_t name[OBJ_NAME_BYTES]);
 /* Owes the deletion of the shards of a record that nothing names any more. */
@@ -310,6 +330,8 @@ int front_evict(struct zstor *z, const char *ns, uint32_t segment, const uint8_t
 		char *why);
 /* Asks for the intentions of a closed segment once more: its bundle can only be had from the server's index. */
 int front_spool(struct zstor *z, const char *ns, uint32_t segment, char *why);
+/* Says that a recovery point names every segment below `below`: these may be compacted. */
+int front_stored(struct zstor *z, const char *ns, uint32_t below, char *why);
 /* Makes all namespaces read-only: this front end is fenced. */
 void front_lock_all(struct zstor *z);
 

@@ -48,7 +48,9 @@ enum spool_kind {
 	SPOOL_NSDROP = 4, /* ns: deleted or flushed; takes a new generation before anything else is stored */
 	SPOOL_GARBAGE =
 		5, /* name, after_sequence: delete that object once after_sequence + 4 is published; with
-			    * a payload (a record): delete its shards alone, and `name` is the object id */
+			    * a payload (a record): delete its shards alone, and `name` is the object id. With ns: of segment
+			    * `first` before it was replaced, generation the one in its name; after_sequence all ones: not known
+			    * before a recovery point names the bundle of segment `last`, all ones: which is not known either */
 	SPOOL_PIECE = 6, /* name: its record is owed to some metadata stores; slot = bits of their slots */
 	SPOOL_FILE = 7,  /* path: a file of somebody's choosing (`zstor store --notblocking`) */
 	SPOOL_INDEX = 8, /* ns, first = n: payload = snapshot of index i<n> (upstream-format volumes) */
@@ -67,13 +69,14 @@ struct spool_intent {
 	uint8_t content_id[16];  /* valid when has_content_id */
 	bool has_content_id;
 	uint32_t slot; /* SPOOL_PIECE: bits */
-	uint8_t flags; /* SPOOL_FILE_DELETE, SPOOL_PIECE_MANIFEST */
+	uint8_t flags; /* SPOOL_FILE_DELETE, SPOOL_PIECE_MANIFEST, SPOOL_BUNDLE_REPLACED */
 	/* File it is about, where it was at that moment; "" = derive it from ns and number. */
 	char path[SPOOL_PATH_MAX + 1];
 	/* filled by spool_put */
-	uint64_t seq;          /* order of the puts, grows for ever */
-	uint8_t volume[16];    /* zero = put before the volume was known */
-	uint64_t generation;   /* of the front end that put it; SPOOL_FENCE: given by the writer */
+	uint64_t seq;       /* order of the puts, grows for ever */
+	uint8_t volume[16]; /* zero = put before the volume was known */
+	uint64_t
+		generation; /* of the front end that put it; SPOOL_FENCE, SPOOL_GARBAGE with ns: given by the writer */
 	int64_t time;          /* Unix seconds, shown only: order is by seq */
 	uint64_t payload_size; /* bytes behind the head and the path */
 	uint32_t payload_crc;  /* CRC-32C of the payload */
@@ -85,7 +88,9 @@ struct spool_intent {
 	bool foreign; /* carries the id of another volume than the one the spool is bound to */
 };
 
-#define SPOOL_FILE_DELETE    1u /* SPOOL_FILE: unlink the local file once it is stored */
+#define SPOOL_FILE_DELETE 1u /* SPOOL_FILE: unlink the local file once it is stored */
+#define SPOOL_BUNDLE_REPLACED                                                                                \
+	4u /* SPOOL_BUNDLE: its rows name segments before `first`, which were owed before it was there */
 #define SPOOL_PIECE_MANIFEST 2u /* SPOOL_PIECE: the record is a manifest's, whose read rule is stricter */
 
 struct spool;

@@ -83,7 +83,7 @@ static int create_tmp(struct spool_writer *w)
 	return rc;
 }
 
-/* Which volume and generation the intention is stamped with; a fence keeps the one it is about. */
+/* Which volume and generation the intention is stamped with; a fence, and garbage of a segment, keep the one they are about. */
 static int stamp(struct spool *sp, struct spool_intent *in)
 {
 	uint64_t generation = 0;
@@ -93,7 +93,7 @@ static int stamp(struct spool *sp, struct spool_intent *in)
 		memset(in->volume, 0, sizeof(in->volume));
 		rc = 0;
 	}
-	if (in->kind != SPOOL_FENCE)
+	if (in->kind != SPOOL_FENCE && !(in->kind == SPOOL_GARBAGE && in->ns[0]))
 		in->generation = generation;
 	in->time = (int64_t)clock_wall_s();
 	return rc;

@@ -6,10 +6,14 @@
  * bundle that is derived later must show the index as it was when N closed: what later segments rewrote is taken back
  * by following the copies (sequential) or by knowing which records they superseded (user mode).  What a compaction has
  * dropped since cannot be taken back: it shows as superseded, which it is by now.
+ *
+ * At a rotation it also holds what compactions have changed since the one before, whoever wrote the records there.
  */
 #include <stdlib.h>
 
 #include "core/zdb/zdb_int.h"
+
+#define PLACES_GAP 64u /* less than two extents of the bundle's table take */
 
 struct patch {              /* bytes that differ from what the file says now */
 	uint32_t file, off; /* off: of the bytes */
@@ -20,6 +24,9 @@ struct patch {              /* bytes that differ from what the file says now */
 
 struct owned { /* what zdb_bundle points to */
 	struct zdb_bundle b;
+	struct zdb_replaced *replaced;
+	uint32_t
+		gap; /* extents that are no further apart become one: what lies between is as it is in the files */
 	struct zdb_extent *extents;
 	uint32_t cap;
 	struct patch *patches;
@@ -35,6 +42,7 @@ void zdb_bundle_free(struct zdb_bundle *bundle)
 	zdb_ns_unref(o->b.ns);
 	mem_free(o->extents);
 	mem_free(o->patches);
+	mem_free(o->replaced);
 	mem_free(o);
 }
 
@@ -97,7 +105,7 @@ static void finish(struct owned *o)
 		struct zdb_extent *e = &o->extents[i], *last = n > 0 ? &o->extents[n - 1] : NULL;
 
 		if (last != NULL && last->file == e->file &&
-		    (uint64_t)last->offset + last->length >= e->offset) {
+		    (uint64_t)last->offset + last->length + o->gap >= e->offset) {
 			uint64_t end = (uint64_t)e->offset + e->length;
 
 			if (end > (uint64_t)last->offset + last->length)
@@ -125,13 +133,60 @@ static int64_t index_size(struct zdb_ns *ns, uint32_t n)
 	return size;
 }
 
+/* A place that a compaction has changed: bytes 1 to 13 of a record.  Neighbours come one after the other, mostly. */
+static int add_place(void *ctx, uint32_t file, uint32_t off)
+{
+	struct owned *o = ctx;
+	struct zdb_extent *last = o->b.extents_count > 0 ? &o->extents[o->b.extents_count - 1] : NULL;
+	uint64_t end = last == NULL ? 0 : (uint64_t)last->offset + last->length;
+
+	if (last != NULL && last->file == file && off >= last->offset && off <= end + o->gap) {
+		if (off + 1 + IDX_FLAGS_AT > end)
+			last->length = off + 1 + IDX_FLAGS_AT - last->offset;
+		return 0;
+	}
+	return add_extent(o, file, off + 1, IDX_FLAGS_AT);
+}
+
+/*
+ * What compactions have replaced since the closing before.  Only while the index is as it was when n closed: a bundle that is
+ * made later leaves it to the next one.
+ */
+static int add_replaced(struct owned *o)
+{
+	struct zdb_ns *ns = o->b.ns;
+	size_t untold;
+	int rc = 0;
+
+	(void)zdb_replaced_count(ns, &untold);
+	if (untold == 0)
+		return 0;
+	o->replaced = mem_calloc(untold, sizeof(*o->replaced));
+	if (o->replaced == NULL)
+		return -ENOMEM;
+	o->b.replaced = o->replaced;
+	o->gap = PLACES_GAP;
+	for (uint32_t i = 0; rc == 0 && i < ns->replaced_count; i++) {
+		const struct replaced *r = &ns->replaced[i];
+
+		if (r->given >= 0)
+			continue;
+		o->replaced[o->b.replaced_count++] = r->what;
+		rc = replaced_each(ns, r, add_place, o);
+	}
+	if (rc == 0)
+		finish(o);
+	return rc;
+}
+
 int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out)
 {
+	bool now = ns->index.number == n + 1 && ns->index.size <= IDX_HEADER;
 	struct owned *o;
 	int64_t size;
 	int rc = 0;
 
-	if (ns->rewritten_partial || ns->index.number != n + 1 || ns->index.size > IDX_HEADER) {
+	if (ns->rewritten_partial || !now) {
 		rc = zdb_bundle_derive(ns, n, out);
 	} else {
 		o = owned_new(ns, n);
@@ -147,6 +202,13 @@ int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out)
 			*out = &o->b;
 		else
 			zdb_bundle_free(&o->b);
+	}
+	if (rc == 0 && now) {
+		rc = add_replaced((struct owned *)*out);
+		if (rc != 0) {
+			zdb_bundle_free(*out);
+			*out = NULL;
+		}
 	}
 	return rc;
 }
@@ -431,6 +493,9 @@ int zdb_bundle_derive(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out)
 		rc = -EIO;
 	else if (compact_covers(ns, n))
 		rc = -EBUSY;
+	if (rc ==
+	    0) /* what the first one told of, this one cannot know as of then: the next closing tells it again */
+		replaced_untold(ns, n);
 	if (rc == 0 && buf != NULL && other != NULL)
 		o = owned_new(ns, n);
 	if (rc == 0 && o == NULL)

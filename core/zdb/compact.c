@@ -145,10 +145,22 @@ static int segment_open(struct zdb_compact *c)
 	return rc != 0 ? rc : 1;
 }
 
+/* Stores get so much from one run; the next one waits until they have it. */
+static bool run_is_full(const struct zdb_compact *c)
+{
+	uint64_t max = c->opt.stored_max != 0 ? c->opt.stored_max : STORED_BYTES_RUN;
+
+	return c->opt.stored && (c->stored_bytes >= max || c->stored_rows >= STORED_ROWS_RUN);
+}
+
 static int step_next(struct zdb_compact *c)
 {
 	int rc;
 
+	if (c->n < c->end && run_is_full(c)) {
+		c->figures.left = c->end - c->n;
+		c->end = c->n;
+	}
 	if (c->n >= c->end) {
 		c->phase = c->drop_fd >= 0 ? COMPACT_CLOSE : COMPACT_OVER;
 		return c->drop_fd >= 0;
@@ -292,6 +304,8 @@ static int switch_file(struct zdb_compact *c)
 	struct zdb_ns *ns = c->ns;
 	int rc = intent_path(ns, from);
 
+	if (rc == 0 && c->opt.stored)
+		rc = replaced_reserve(ns);
 	if (rc == 0)
 		c->intent_fd = sys->open(from, O_RDONLY, 0);
 	if (rc == 0 && c->intent_fd < 0)
@@ -362,6 +376,17 @@ static void table_move(struct zdb_ns *ns, const struct compact_row *row, const u
 			e->data_off = row->new_off;
 }
 
+/* From here on a closing tells of it. */
+static void remember(struct zdb_compact *c)
+{
+	struct zdb_replaced what = {.segment = c->n, .size = (uint32_t)c->new_size};
+
+	memcpy(what.content, c->intent.content, sizeof(what.content));
+	replaced_add(c->ns, &what, c->intent.rows);
+	c->stored_bytes += c->new_size;
+	c->stored_rows += c->intent.rows;
+}
+
 static int step_repoint(struct zdb_compact *c)
 {
 	uint32_t left = c->intent.rows - c->row, count = left < c->opt.step ? left : c->opt.step;
@@ -388,6 +413,8 @@ static int step_repoint(struct zdb_compact *c)
 	if (c->row < c->intent.rows)
 		return 2;
 	c->moved_off = UINT32_MAX;
+	if (c->opt.stored)
+		remember(c);
 	c->phase = c->intent.history ? COMPACT_COPIES : COMPACT_SETTLE;
 	c->scan_file = c->n;
 	c->scan_off = IDX_HEADER;
@@ -473,14 +500,31 @@ static int settle_run(struct zdb_compact *c)
 
 		rc = sync_numbers(c->ns, &number, 1);
 	}
-	return rc == 0 ? intent_remove(c->ns) : rc;
+	return rc == 0 ? intent_settle(c->ns, &c->intent) : rc;
 }
 
 /* --------------------------------------------------------------------------------------------------- the interface --- */
 
+/* Why a stored namespace cannot be compacted now, or 0. */
+static int stored_refusal(const struct zdb_ns *ns, const struct zdb_compact_options *o)
+{
+	if (ns->replaced_count > 0) /* also when it is stored no longer: the notes know one pass */
+		return -EALREADY;
+	if (!o->stored)
+		return 0;
+	/*
+	 * An index that is made again from the log has its records where they were in sequential mode alone; and copies that
+	 * history leads over are in no note.
+	 */
+	if (ns->mode != ZDB_SEQ || o->keep_s != ZDB_KEEP_NONE)
+		return -EOPNOTSUPP;
+	return ns->stored_below == 0 || o->below == 0 ? -ENODATA : 0;
+}
+
 int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *options, struct zdb_compact **out)
 {
 	struct zdb_compact *c;
+	int rc;
 
 	*out = NULL;
 	if (!ns->alive)
@@ -495,6 +539,9 @@ int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *optio
 		return -EACCES;
 	if (ns->compact != NULL || ns->proofs != 0)
 		return -EBUSY;
+	rc = stored_refusal(ns, options);
+	if (rc != 0)
+		return rc;
 	c = mem_calloc(1, sizeof(*c));
 	if (c != NULL)
 		c->buf = mem_alloc(CHUNK_SIZE);
@@ -514,6 +561,10 @@ int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *optio
 	c->end = ns->data.number;
 	if (ns->mark.state != 0 && ns->mark.file < c->end)
 		c->end = ns->mark.file;
+	if (c->opt.stored && ns->stored_below < c->end)
+		c->end = ns->stored_below;
+	if (c->opt.stored && c->opt.below < c->end)
+		c->end = c->opt.below;
 	ns->compact = c;
 	*out = c;
 	return 0;
@@ -567,9 +618,28 @@ static int step(struct zdb_compact *c)
 	return 0;
 }
 
+/* With history in sequential mode, which a stored namespace cannot keep, copies would have to be ended, too. */
+int compact_hurry(struct zdb_ns *ns)
+{
+	struct zdb_compact *c = ns->compact;
+	int rc = 2;
+
+	if (c == NULL || c->ended || !c->opt.stored || c->phase != COMPACT_REPOINT)
+		return 0;
+	while (rc == 2)
+		rc = step_repoint(c);
+	c->ahead = rc == 1;
+	return rc < 0 ? rc : 0;
+}
+
 int zdb_compact_done(struct zdb_compact *c)
 {
 	int rc;
+
+	if (c->ahead) {
+		c->ahead = false;
+		return 1;
+	}
 
 	if (atomic_load(&c->stop) && !c->switched) {
 		if (c->phase == COMPACT_COPY && c->rc == 0 && c->copied == COPIED_WHOLE)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "core/base/file.h"
+#include "core/coding/content_id.h"
 #include "core/zdb/compact_int.h"
 
 #define HEADS_CHUNK  4096u /* walking headers only */
@@ -33,6 +34,7 @@ struct writer {
 	uint64_t size, kicked;
 	uint32_t used;
 	uint8_t *buf;
+	struct content_id *id; /* of what was written; NULL when nobody asks */
 };
 
 enum fate { FATE_KEEP, FATE_DROP, FATE_STUB };
@@ -130,6 +132,7 @@ static void writer_close(struct writer *w)
 	if (w->fd >= 0)
 		sys->close(w->fd);
 	mem_free(w->buf);
+	content_id_free(w->id);
 	*w = (struct writer){.fd = -1};
 }
 
@@ -152,6 +155,8 @@ static int writer_put(struct writer *w, const void *bytes, size_t size)
 {
 	const uint8_t *from = bytes;
 
+	if (w->id != NULL)
+		content_id_add(w->id, bytes, size);
 	while (size > 0) {
 		size_t n = CHUNK_SIZE - w->used < size ? CHUNK_SIZE - w->used : size;
 		int rc;
@@ -539,6 +544,19 @@ static int put_file_header(struct copier *x)
 	return writer_put(&x->out, b, sizeof(b));
 }
 
+/* What the new file is known by to those who store it, behind the rows. */
+static int put_content(struct copier *x)
+{
+	struct zdb_compact *c = x->c;
+
+	content_id_get(x->out.id, c->intent.content);
+	if (x->rows_count > STORED_ROWS_MAX)
+		return refuse(x, "d%u: more than %u records of it would move, too many for one bundle", c->n,
+			      STORED_ROWS_MAX);
+	x->rows_sum = zdb_crc(x->rows_sum, c->intent.content, ROW_SIZE);
+	return writer_put(&x->rows, c->intent.content, ROW_SIZE);
+}
+
 /* Both files whole and durable; from the rename of the second on a crash may find the switch done. */
 static int finish(struct copier *x, const char *rows_temp)
 {
@@ -549,15 +567,17 @@ static int finish(struct copier *x, const char *rows_temp)
 
 	if (rc == 0 && c->log != NULL && sys->fdatasync(c->log->fd) != 0)
 		rc = -EIO;
+	if (rc == 0 && c->opt.stored)
+		rc = put_content(x);
 	c->new_size = x->out.size;
-	c->intent =
-		(struct compact_intent){.segment = c->n,
-					.mode = x->ns->mode,
-					.history = x->ns->mode == ZDB_SEQ && c->opt.keep_s != ZDB_KEEP_NONE,
-					.old_size = c->old_size,
-					.new_size = x->out.size,
-					.rows = x->rows_count,
-					.rows_sum = ~x->rows_sum};
+	c->intent.segment = c->n;
+	c->intent.mode = x->ns->mode;
+	c->intent.history = x->ns->mode == ZDB_SEQ && c->opt.keep_s != ZDB_KEEP_NONE;
+	c->intent.stored = c->opt.stored;
+	c->intent.old_size = c->old_size;
+	c->intent.new_size = x->out.size;
+	c->intent.rows = x->rows_count;
+	c->intent.rows_sum = ~x->rows_sum;
 	intent_encode(head, &c->intent);
 	if (rc == 0)
 		rc = file_sync_dir(x->ns->data_dir);
@@ -579,6 +599,8 @@ static int copy_file(struct copier *x, const char *new_path, const char *rows_te
 	uint8_t zero[INTENT_HEAD] = {0};
 	int rc = writer_open(&x->out, new_path);
 
+	if (rc == 0 && x->c->opt.stored && (x->out.id = content_id_new()) == NULL)
+		rc = -ENOMEM;
 	if (rc == 0)
 		rc = writer_open(&x->rows, rows_temp);
 	if (rc == 0)

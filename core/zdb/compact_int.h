@@ -31,14 +31,20 @@
 #define ROW_SIZE     16u
 #define ROW_NO_PLACE UINT32_MAX /* sequential: an older version; its copies are looked for */
 #define PATCH_WINDOW (8u << 10)
+/* Of a stored namespace: records of one file that may move, and after how many a run ends: a bundle holds 2^22 extents. */
+#define STORED_ROWS_MAX  (1u << 21)
+#define STORED_ROWS_RUN  (1u << 20)
+#define STORED_BYTES_RUN (UINT64_C(1) << 30)
 
 /* The file `compact` in the namespace's index directory, without its rows. */
 struct compact_intent {
 	uint32_t segment;
 	enum zdb_mode mode;
 	bool history; /* rows of older versions: copies have to be looked through */
+	bool stored;  /* the content id follows the rows, and the note stays when it is done (replaced.c) */
 	uint64_t old_size, new_size;
 	uint32_t rows, rows_sum;
+	uint8_t content[16]; /* stored: of the new file */
 };
 
 /* One record whose offset changes, in the order of the old file.  new_off 0: dropped (user mode only). */
@@ -51,6 +57,7 @@ struct patcher {
 	struct zdb_ns *ns;
 	enum zdb_mode mode;
 	uint32_t segment;
+	bool settled;         /* what is re-pointed is durable: only what is not is written */
 	struct bits *touched; /* files with bytes that are not synced */
 	struct zdb_fd *f;
 	uint32_t off, len, dirty_from, dirty_to; /* dirty range within the window */
@@ -78,8 +85,10 @@ struct zdb_compact {
 	enum compact_phase phase;
 	uint32_t n, end; /* the segment at hand; the first that is not looked at */
 	bool clean;      /* nothing dead is left in the segments before n: their deletion markers may go */
-	int rc;          /* of the last run */
-	bool ended;      /* nobody holds it but the namespace: its switch failed */
+	bool ahead;      /* compact_hurry() did what the next call of done was to do */
+	uint64_t stored_bytes, stored_rows; /* of new files in this run */
+	int rc;                             /* of the last run */
+	bool ended;                         /* nobody holds it but the namespace: its switch failed */
 	atomic_bool stop;
 	/* the segment at hand */
 	struct zdb_fd *old; /* as it was before the switch */
@@ -122,8 +131,18 @@ void row_encode(uint8_t b[ROW_SIZE], const struct compact_row *r);
 int intent_path(const struct zdb_ns *ns, char *buf);
 /* Opens the intent: 0 with *fd, -ENOENT none, -EBADMSG damaged, -EIO. */
 int intent_open(const struct zdb_ns *ns, struct compact_intent *it, int *fd);
+/* The same for the note that is left of one. */
+int intent_open_at(const char *path, struct compact_intent *it, int *fd);
 /* Removes it durably. */
 int intent_remove(const struct zdb_ns *ns);
+/*
+ * Re-pointing once more, as the rows have it, and synced.  `last`: the newest index file.  settled: it was durable once, so that
+ * only files that came back from elsewhere can lack it.
+ */
+int intent_redo(struct zdb_ns *ns, const struct compact_intent *it, int fd, uint32_t last, bool settled);
+/* Re-pointing is durable: it is removed, or becomes the note `replaced-<N>`, durably.  Also a second time. */
+int intent_settle(const struct zdb_ns *ns, const struct compact_intent *it);
+int replaced_path(const struct zdb_ns *ns, uint32_t segment, char *buf);
 void row_decode(struct compact_row *r, const uint8_t b[ROW_SIZE]);
 int intent_read(int fd, uint32_t number, uint32_t count, uint8_t *b); /* rows, as they are there; 0 or -EIO */
 /* The row of an old offset: 0, -ENOENT, -EIO. */
@@ -132,7 +151,7 @@ int intent_find(int fd, const struct compact_intent *it, uint32_t old_off, struc
 void patch_begin(struct patcher *p, struct zdb_ns *ns, const struct compact_intent *it, struct bits *touched);
 /*
  * Makes the index record of a row name the new offset.  *rec: it, valid until the next call; NULL when it names another
- * segment by now.  -EIO: there is no such record.
+ * segment by now.  -ENODATA: there is no such record.
  */
 int patch_row(struct patcher *p, const struct compact_row *r, const uint8_t **rec);
 /* Writes what was changed.  To be called before anybody else may write to an index file. */

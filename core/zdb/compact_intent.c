@@ -14,7 +14,7 @@ void intent_encode(uint8_t b[INTENT_HEAD], const struct compact_intent *it)
 {
 	memset(b, 0, INTENT_HEAD);
 	memcpy(b, "QSZC", 4);
-	b[4] = 1;
+	b[4] = it->stored ? 2 : 1;
 	b[5] = (uint8_t)it->mode;
 	b[6] = it->history;
 	put_u32le(b + 8, it->segment);
@@ -27,11 +27,12 @@ void intent_encode(uint8_t b[INTENT_HEAD], const struct compact_intent *it)
 
 int intent_decode(struct compact_intent *it, const uint8_t *b, size_t size)
 {
-	if (size < INTENT_HEAD || memcmp(b, "QSZC", 4) != 0 || b[4] != 1 ||
+	if (size < INTENT_HEAD || memcmp(b, "QSZC", 4) != 0 || (b[4] != 1 && b[4] != 2) ||
 	    get_u32le(b + 44) != ~zdb_crc(~UINT32_C(0), b, 44) || b[5] > ZDB_SEQ)
 		return -EINVAL;
 	*it = (struct compact_intent){.mode = (enum zdb_mode)b[5],
 				      .history = b[6] != 0,
+				      .stored = b[4] == 2,
 				      .segment = get_u32le(b + 8),
 				      .rows = get_u32le(b + 12),
 				      .old_size = get_u64le(b + 16),
@@ -53,9 +54,10 @@ int intent_path(const struct zdb_ns *ns, char *buf)
 	return file_join(buf, ZDB_PATH_MAX, ns->index_dir, "compact");
 }
 
+/* The content id counts as one more row. */
 static int rows_check(int fd, const struct compact_intent *it)
 {
-	uint64_t off = INTENT_HEAD, end = INTENT_HEAD + (uint64_t)it->rows * ROW_SIZE;
+	uint64_t off = INTENT_HEAD, end = INTENT_HEAD + ((uint64_t)it->rows + it->stored) * ROW_SIZE;
 	uint32_t sum = ~UINT32_C(0);
 	uint8_t b[4096];
 
@@ -73,15 +75,12 @@ static int rows_check(int fd, const struct compact_intent *it)
 	return ~sum == it->rows_sum ? 0 : -EBADMSG;
 }
 
-int intent_open(const struct zdb_ns *ns, struct compact_intent *it, int *fd)
+int intent_open_at(const char *path, struct compact_intent *it, int *fd)
 {
-	char path[ZDB_PATH_MAX];
 	uint8_t b[INTENT_HEAD];
 	ssize_t n;
-	int rc = intent_path(ns, path);
+	int rc;
 
-	if (rc != 0)
-		return rc;
 	*fd = sys->open(path, O_RDONLY, 0);
 	if (*fd < 0)
 		return errno == ENOENT ? -ENOENT : -EIO;
@@ -92,11 +91,21 @@ int intent_open(const struct zdb_ns *ns, struct compact_intent *it, int *fd)
 		rc = -EBADMSG;
 	else
 		rc = rows_check(*fd, it);
+	if (rc == 0 && it->stored)
+		rc = intent_read(*fd, it->rows, 1, it->content);
 	if (rc != 0) {
 		sys->close(*fd);
 		*fd = -1;
 	}
 	return rc;
+}
+
+int intent_open(const struct zdb_ns *ns, struct compact_intent *it, int *fd)
+{
+	char path[ZDB_PATH_MAX];
+	int rc = intent_path(ns, path);
+
+	return rc != 0 ? rc : intent_open_at(path, it, fd);
 }
 
 int intent_remove(const struct zdb_ns *ns)
@@ -108,6 +117,23 @@ int intent_remove(const struct zdb_ns *ns)
 		return rc;
 	if (sys->unlink(path) != 0 && errno != ENOENT)
 		return -EIO;
+	return file_sync_dir(ns->index_dir) == 0 ? 0 : -EIO;
+}
+
+int intent_settle(const struct zdb_ns *ns, const struct compact_intent *it)
+{
+	char from[ZDB_PATH_MAX], to[ZDB_PATH_MAX];
+	int rc;
+
+	if (!it->stored)
+		return intent_remove(ns);
+	rc = intent_path(ns, from);
+	if (rc == 0)
+		rc = replaced_path(ns, it->segment, to);
+	if (rc == 0 && sys->rename(from, to) != 0 && errno != ENOENT)
+		rc = -EIO;
+	if (rc != 0)
+		return rc;
 	return file_sync_dir(ns->index_dir) == 0 ? 0 : -EIO;
 }
 
@@ -165,6 +191,7 @@ void patch_begin(struct patcher *p, struct zdb_ns *ns, const struct compact_inte
 	p->segment = it->segment;
 	p->touched = touched;
 	p->f = NULL;
+	p->settled = false;
 	p->len = p->dirty_from = p->dirty_to = 0;
 }
 
@@ -208,7 +235,7 @@ static int patch_at(struct patcher *p, uint32_t file, uint32_t off, uint8_t **re
 	have = off - p->off < p->len ? p->len - (off - p->off) : 0;
 	*rec = p->buf + (off - p->off);
 	if (have < IDX_RECORD || have < IDX_RECORD + (uint32_t)(*rec)[0] || (*rec)[0] == 0)
-		return -EIO;
+		return -ENODATA;
 	return 0;
 }
 
@@ -247,6 +274,8 @@ int patch_row(struct patcher *p, const struct compact_row *r, const uint8_t **re
 		return rc;
 	/* A sequential record of a closed segment only ever moves to a later one; user mode appends another instead. */
 	if (p->mode == ZDB_SEQ && get_u32le(b + 14) != p->segment)
+		return 0;
+	if (p->settled && get_u32le(b + 1) == r->new_off)
 		return 0;
 	rc = patch_set(p, b, r->new_off);
 	if (rc == 0)
@@ -292,6 +321,8 @@ int patch_copy(struct patcher *p, const struct compact_intent *it, int intent_fd
 	if (rc != 1)
 		return rc;
 	rc = patch_at(p, at.file, at.off, &b);
+	if (rc == -ENODATA)
+		rc = -EIO; /* it was just read */
 	return rc != 0 ? rc : patch_set(p, b, row.new_off);
 }
 
@@ -310,6 +341,8 @@ static int redo_rows(struct patcher *p, const struct compact_intent *it, int fd)
 			rc = patch_row(p, &r, &rec);
 		if (rc == -ENOENT)
 			rc = 0; /* an index file that is missing is made again from the log */
+		if (rc == -ENODATA)
+			rc = p->settled ? 0 : -EIO; /* torn since: as above */
 	}
 	return rc;
 }
@@ -356,8 +389,7 @@ static int redo_sync(struct zdb_ns *ns, const struct bits *touched)
 	return rc;
 }
 
-/* After the rename: the whole re-pointing once more. */
-static int redo(struct zdb_ns *ns, const struct compact_intent *it, int fd, uint32_t last)
+int intent_redo(struct zdb_ns *ns, const struct compact_intent *it, int fd, uint32_t last, bool settled)
 {
 	struct patcher *p = mem_alloc(sizeof(*p));
 	struct bits touched = {0};
@@ -366,6 +398,7 @@ static int redo(struct zdb_ns *ns, const struct compact_intent *it, int fd, uint
 	if (rc == 0) {
 		ns->mode = it->mode;
 		patch_begin(p, ns, it, &touched);
+		p->settled = settled;
 		rc = redo_rows(p, it, fd);
 		rc2 = patch_flush(p);
 		rc = rc == 0 ? rc2 : rc;
@@ -377,12 +410,18 @@ static int redo(struct zdb_ns *ns, const struct compact_intent *it, int fd, uint
 	}
 	if (rc == 0)
 		rc = redo_sync(ns, &touched);
-	if (rc == 0)
-		rc = intent_remove(ns);
 	bits_release(&touched);
 	bits_clear_all(&ns->dirty);
 	mem_free(p);
 	return rc;
+}
+
+/* After the rename. */
+static int redo(struct zdb_ns *ns, const struct compact_intent *it, int fd, uint32_t last)
+{
+	int rc = intent_redo(ns, it, fd, last, false);
+
+	return rc == 0 ? intent_settle(ns, it) : rc;
 }
 
 struct litter {

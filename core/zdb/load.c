@@ -487,6 +487,9 @@ static int load_torn(struct zdb_ns *ns, struct found *f, bool strict, char *why,
 		rc = bundled_bring(ns, &f->index, &f->data, last, &ns->mark, torn, &from, why, why_size);
 		if (rc != 0)
 			return from < 0 ? 0 : rc;
+		if (replaced_apply(ns, last) != 0)
+			return say(why, why_size, -EIO,
+				   "cannot repeat what a compaction changed in its index files");
 	}
 	keys_drop(ns);
 	ns->torn_index = -1; /* or a later one */
@@ -578,6 +581,8 @@ static int find_and_choose(struct zdb_ns *ns, struct found *f, struct mark *m, u
 	if (rc == 0)
 		rc = compact_repair(ns, f->litter, (uint32_t)(f->index_last < 0 ? 0 : f->index_last), why,
 				    why_size);
+	if (rc == 0)
+		rc = replaced_load(ns, why, why_size);
 	if (rc != 0)
 		return rc;
 	rc = mark_read(ns, m);
@@ -594,6 +599,8 @@ static int find_and_choose(struct zdb_ns *ns, struct found *f, struct mark *m, u
 		rc = check_active_data(ns, *last, m, why, why_size);
 	if (rc == 0 && (f->index_last >= 0 || f->data_last >= 0))
 		rc = regular_files(ns, f, *last, *rebuild, why, why_size);
+	if (rc == 0 && !ns->eng->read_only && replaced_apply(ns, *last) != 0)
+		rc = say(why, why_size, -EIO, "cannot repeat what a compaction changed in its index files");
 	return rc;
 }
 
@@ -646,6 +653,7 @@ void ns_unload(struct zdb_ns *ns)
 {
 	missing_wake(ns, -1, -ESHUTDOWN);
 	compact_release(ns);
+	replaced_release(ns);
 	list_del(&ns->unflushed);
 	tail_close(ns->eng, &ns->index, false);
 	tail_close(ns->eng, &ns->data, false);

@@ -325,7 +325,7 @@ static int flush_each(void *ctx, const char *name, unsigned char type)
 
 	(void)type;
 	if (!(name[0] == d->letter && name[1] >= '0' && name[1] <= '9') && strcmp(name, "mark") != 0 &&
-	    strcmp(name, "sums") != 0 && strcmp(name, "synced") != 0)
+	    strcmp(name, "sums") != 0 && strcmp(name, "synced") != 0 && !replaced_is_note(name))
 		return 0;
 	rc = file_join(path, sizeof(path), d->dir, name);
 	if (rc == 0 && sys->unlink(path) != 0 && errno != ENOENT)

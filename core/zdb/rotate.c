@@ -72,11 +72,15 @@ int closed_event(struct zdb_ns *ns, uint32_t n)
 	dirty = zdb_dirty_text(ns);
 	if (dirty == NULL)
 		return -ENOMEM;
-	rc = ns->eng->opt.want_bundles ? bundle_closed(ns, n, &bundle) : 0;
+	rc = compact_hurry(ns);
+	if (rc == 0 && ns->eng->opt.want_bundles)
+		rc = bundle_closed(ns, n, &bundle);
 	if (rc == 0)
 		rc = ev->segment_closed(ns->eng->opt.events_ctx, ns, n, dirty, bundle);
 	if (rc > 0)
 		zdb_dirty_reset(ns);
+	if (rc >= 0 && bundle != NULL && bundle->replaced_count > 0)
+		replaced_told(ns, n);
 	if (rc >= 0)
 		closed_told(ns);
 	if (bundle != NULL)

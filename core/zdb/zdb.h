@@ -84,13 +84,24 @@ struct zdb_extent {
 	uint32_t length;
 };
 
+/* A closed segment that a compaction has replaced. */
+struct zdb_replaced {
+	uint32_t segment;
+	uint32_t size;       /* of the new file */
+	uint8_t content[16]; /* its XXH3-128, as a proof of eviction names it */
+};
+
 /*
  * The bundle X(N,N) of a closed segment: extents in ascending (file, offset) order, without overlap; the bytes are
  * streamed by zdb_bundle_read().  Valid inside the callback that got it, or until zdb_bundle_free().
+ * `replaced`: the extents also hold every place that names these segments, as their new files want it.  Who stores the bundle
+ * must let it count only together with these very contents.
  */
 struct zdb_bundle {
 	struct zdb_ns *ns;
 	uint32_t segment;
+	uint32_t replaced_count;
+	const struct zdb_replaced *replaced;
 	uint32_t extents_count;
 	uint64_t bytes; /* sum of all lengths */
 	const struct zdb_extent *extents;
@@ -451,7 +462,11 @@ int zdb_bundle_read(const struct zdb_bundle *bundle, int (*sink)(void *ctx, cons
  * writes go on in between.  Stopping is safe at any point, by end(), a crash or a power cut: each file is the old or
  * the new one, and a later compaction goes on.
  *
- * It changes closed segments.  Whoever has copies of them (a spool, stores, a follower) must not let it begin.
+ * It changes closed segments.  Whoever has copies of them (a follower, stores that hear nothing of it) must not let it begin.
+ *
+ * On a stored namespace (options.stored) each file that was replaced is remembered durably until stores hold it: the next closing
+ * gives its bundle the changed index places and the new content id (struct zdb_bundle), and zdb_stored() ends it.  Until then no
+ * other compaction begins.  A closing never sees half of a file's places.  What would be too much at once is left to the next run.
  */
 #define ZDB_KEEP_NONE 0u
 #define ZDB_KEEP_ALL  UINT64_MAX
@@ -466,7 +481,10 @@ struct zdb_compact_options {
 	uint64_t now_s;     /* Unix seconds, what `younger` counts from */
 	unsigned threshold; /* percent of a file that must be reclaimable, else it is left as it is */
 	unsigned step;      /* index records that one call of done looks at, at most; 0 = 512 */
-	zdb_finding_fn *fn; /* owner thread: files that are refused; may be NULL */
+	bool stored;        /* only segments below zdb_stored() and `below`, and they are remembered */
+	uint32_t below;
+	uint64_t stored_max; /* bytes of new files of one run, about; 0 = 1 GiB */
+	zdb_finding_fn *fn;  /* owner thread: files that are refused; may be NULL */
 	void *fn_ctx;
 };
 
@@ -475,13 +493,15 @@ struct zdb_compact_figures {
 	uint32_t rewritten;                 /* of these */
 	uint32_t refused;                   /* damaged, or not what the index says: left as they are */
 	uint32_t absent;                    /* closed data files that are not here */
+	uint32_t left;                      /* closed data files that a later run has to look at */
 	uint64_t bytes_before, bytes_after; /* sizes of the files that are here */
 	uint64_t dropped;                   /* records */
 };
 
 /*
  * begin: takes all segments that are closed and behind the marker now.  -EBUSY a compaction or a proof of this
- * namespace runs; -EPERM worm; -EACCES locked or frozen; -EROFS, -ENOENT, -EIO, -ENOMEM.
+ * namespace runs; -EALREADY what one has replaced is not stored yet; -ENODATA stored, and no segment is known to be on the stores;
+ * -EOPNOTSUPP stored, and with user keys, or history is to be kept; -EPERM worm; -EACCES locked or frozen; -EROFS, -ENOENT, -EIO, -ENOMEM.
  * done: 1 = run, then done again; 2 = done again when others had their turn; 0 finished; negative: it ended early, with
  * -ENOSPC, -EIO, ... (what was rewritten stays so).
  * end: at any time but while run is running; finishes the file that is being switched and frees.  The namespace cannot
@@ -507,6 +527,17 @@ int zdb_compact(struct zdb_ns *ns, const struct zdb_compact_options *options,
  * -ENOSPC, -EIO (answers -EIO until it is loaded again), -ENOMEM.
  */
 int zdb_compact_index(struct zdb_ns *ns, unsigned threshold, uint64_t *before, uint64_t *after);
+
+/*
+ * Every segment below `below`, and its bundle, is on the stores and named there, for good: these may be compacted, and what bundles
+ * of theirs have told of replaced files is forgotten, durably.  Known until the namespace is loaded again.  0, -EINVAL such segments are not
+ * closed, -EIO.
+ */
+int zdb_stored(struct zdb_ns *ns, uint32_t below);
+/* How many replaced files are not stored yet; *untold (may be NULL): of these, in no bundle yet: a rotation makes one. */
+size_t zdb_replaced_count(const struct zdb_ns *ns, size_t *untold);
+/* Whether the bundle of segment n was the one to tell of some; zdb_bundle_derive() of it would take that back. */
+bool zdb_replaced_in(const struct zdb_ns *ns, uint32_t n);
 
 /* The segment that is being compacted now and the first one that will not be; false: none. */
 bool zdb_compact_progress(const struct zdb_ns *ns, uint32_t *segment, uint32_t *end);

@@ -11,6 +11,7 @@
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
  *   compact_intent  the note that makes its switch one step     compact_index  index files, offline
+ *   replaced  files that it has replaced and stores do not hold yet
  *   load    opening a namespace                   replay  the log from the marker -> the index
  *   gap     damage in the log, or its torn end    foreign what somebody else wrote
  *   ns      namespaces, descriptors, properties   open    roots, locks, engine
@@ -169,11 +170,14 @@ struct zdb_ns {
 
 	struct zdb_sync *job;        /* running: between begin and done */
 	struct zdb_compact *compact; /* running, or ended while its last file could not be switched */
-	bool kick_wanted;            /* writeback of the log should begin */
-	uint64_t applied_ms;         /* when the last rewrites were applied */
-	unsigned proofs;             /* running */
-	int64_t torn_index;          /* the first index file that could not be read to its end; -1 = none */
-	int64_t closed_owed;         /* segment whose segment_closed event failed; -1 = none */
+	struct replaced *replaced;   /* by compactions, and not stored yet (replaced.c) */
+	uint32_t replaced_count, replaced_cap;
+	uint32_t stored_below; /* closed segments that the stores are known to hold */
+	bool kick_wanted;      /* writeback of the log should begin */
+	uint64_t applied_ms;   /* when the last rewrites were applied */
+	unsigned proofs;       /* running */
+	int64_t torn_index;    /* the first index file that could not be read to its end; -1 = none */
+	int64_t closed_owed;   /* segment whose segment_closed event failed; -1 = none */
 	struct missing *missing;
 	struct proof_memo memos[PROOF_MEMOS];
 	unsigned memo_next;
@@ -351,6 +355,34 @@ int compact_repair(struct zdb_ns *ns, bool litter, uint32_t last, char *why, siz
 /* The same for index files (compact_index.c). */
 int reindex_repair(struct zdb_ns *ns, bool litter, char *why, size_t why_size);
 void compact_release(struct zdb_ns *ns);
+/* Ends a re-pointing that is in its middle: the index is about to be copied.  0 or a negative code. */
+int compact_hurry(struct zdb_ns *ns);
+
+/* ---- replaced.c: data files that compactions of a stored namespace have replaced */
+struct replaced {
+	struct zdb_replaced what;
+	uint32_t rows;
+	int64_t given; /* the segment whose bundle has told of it in this process; -1 none */
+};
+/* Room for one more, so that adding cannot fail. */
+int replaced_reserve(struct zdb_ns *ns);
+void replaced_add(struct zdb_ns *ns, const struct zdb_replaced *what, uint32_t rows);
+/* Those on disk; a damaged one refuses the namespace. */
+int replaced_load(struct zdb_ns *ns, char *why, size_t why_size);
+/*
+ * Index files that came back from bundles may be older than the compaction: makes every record that a note speaks of name the new file.
+ * Before the replay.  0 or a negative code.
+ */
+int replaced_apply(struct zdb_ns *ns, uint32_t last);
+/* Calls fn for each index record that names the new file, as its note has it. */
+int replaced_each(struct zdb_ns *ns, const struct replaced *r,
+		  int (*fn)(void *ctx, uint32_t file, uint32_t off), void *ctx);
+/* The bundle of segment n has told of all that were untold; it is to be made again, and will not. */
+void replaced_told(struct zdb_ns *ns, uint32_t n);
+void replaced_untold(struct zdb_ns *ns, uint32_t n);
+void replaced_release(struct zdb_ns *ns);
+/* Whether the file is a note of ours (flush). */
+bool replaced_is_note(const char *name);
 bool compact_busy(const struct zdb_ns *ns);
 bool compact_covers(const struct zdb_ns *ns, uint32_t n); /* d<n> may be in the middle of it */
 

@@ -2,6 +2,9 @@
  * cmd_compact: COMPACT, one at a time. A worker of its own copies, the loop's thread does a bounded step in each round, everybody is
  * served meanwhile; who asked waits for the figures. It goes on when that client goes away, and ends early, at a safe point, when the
  * server stops or the namespace is to be removed, reloaded or emptied.
+ *
+ * Of a namespace that goes to a spool only segments are taken that zstor has called stored and that the spool does not speak of;
+ * at the end a rotation tells the stores what was replaced.
  */
 #include <errno.h>
 
@@ -61,11 +64,15 @@ static void finish(struct compaction *k, int err)
 		zdb_compact_figures(k->c, &figures);
 		zdb_compact_end(k->c);
 	}
-	if (err && err != -ECANCELED)
+	if (k->opt.stored && !d->stopping)
+		spooling_tell(d, k->ns); /* else the next start does */
+	if (k->c && err && err != -ECANCELED)
 		log_err("cannot compact namespace=%s: %s", zdb_ns_name(k->ns), err_str(err));
-	log_info("compacted namespace=%s files=%u rewritten=%u refused=%u bytes_before=%llu bytes_after=%llu",
-		 zdb_ns_name(k->ns), figures.files, figures.rewritten, figures.refused,
-		 (unsigned long long)figures.bytes_before, (unsigned long long)figures.bytes_after);
+	if (k->c)
+		log_info("compacted namespace=%s files=%u rewritten=%u refused=%u left=%u bytes_before=%llu "
+			 "bytes_after=%llu",
+			 zdb_ns_name(k->ns), figures.files, figures.rewritten, figures.refused, figures.left,
+			 (unsigned long long)figures.bytes_before, (unsigned long long)figures.bytes_after);
 	d->compaction = NULL;
 	list_each_safe(&d->clients, it)
 	{
@@ -129,8 +136,12 @@ static void synced(struct sync_waiter *w, int err)
 
 	if (!err && k->stop)
 		err = -ECANCELED;
+	if (!err && k->opt.stored)
+		err = spooling_below(k->d, k->ns, &k->opt.below);
 	if (!err)
 		err = zdb_compact_begin(k->ns, &k->opt, &k->c);
+	if (err == -EALREADY) /* should it wait for a bundle */
+		spooling_tell(k->d, k->ns);
 	if (err)
 		finish(k, err);
 	else
@@ -152,6 +163,7 @@ static int begin(struct zdbd *d, struct client *c, struct zdb_ns *ns, const stru
 	k->ns = zdb_ns_ref(ns);
 	k->opt = *opt;
 	k->opt.now_s = clock_wall_s();
+	k->opt.stored = d->spool && !ns_is_temp(d, zdb_ns_name(ns));
 	k->opt.fn = refused_file;
 	k->client = c->id;
 	k->began_ms = clock_mono_ms();
@@ -216,12 +228,8 @@ static const char *refusal(const struct zdbd *d, const struct zdb_ns *ns)
 
 	if (d->compaction)
 		return "A compaction is running";
-	if (!ns_is_temp(d, zdb_ns_name(ns))) {
-		if (d->spool)
-			return "Namespace is stored, its closed segments may not change";
-		if (d->opt.hook)
-			return "Namespace is hooked, its closed segments may not change";
-	}
+	if (!d->spool && d->opt.hook && !ns_is_temp(d, zdb_ns_name(ns)))
+		return "Namespace is hooked, its closed segments may not change";
 	if (!list_is_empty(&d->mirrors))
 		return "A mirror is attached";
 	if (is_followed(d, ns))
@@ -251,6 +259,15 @@ static void reply_failure(struct client *c, int err)
 		break;
 	case -ECANCELED:
 		reply_error(c, "Compaction was stopped");
+		break;
+	case -EALREADY:
+		reply_error(c, "The compaction before is in no recovery point yet");
+		break;
+	case -ENODATA:
+		reply_error(c, "No segment of this namespace is known to be stored yet");
+		break;
+	case -EOPNOTSUPP:
+		reply_error(c, "A stored namespace is compacted in sequential mode and without history only");
 		break;
 	case -ENOSPC:
 		reply_error(c, "No space left for the new segment");
@@ -308,8 +325,8 @@ static void reply_figures(struct client *c, const struct compacted *r)
 	const struct zdb_compact_figures *f = &r->figures;
 	struct buf b = BUF_INIT(FIGURES_MAX);
 
-	buf_append_fmt(&b, "files: %u\nrewritten: %u\nrefused: %u\nabsent: %u\n", f->files, f->rewritten,
-		       f->refused, f->absent);
+	buf_append_fmt(&b, "files: %u\nrewritten: %u\nrefused: %u\nabsent: %u\nleft: %u\n", f->files,
+		       f->rewritten, f->refused, f->absent, f->left);
 	buf_append_fmt(&b,
 		       "bytes_before: %llu\nbytes_after: %llu\nrecords_dropped: %llu\nmilliseconds: %llu\n",
 		       (unsigned long long)f->bytes_before, (unsigned long long)f->bytes_after,

@@ -1,5 +1,5 @@
 /*
- * cmd_durable: the extensions that speak of the disk. SYNC, EVICT, CUT.
+ * cmd_durable: the extensions that speak of the disk. SYNC, EVICT, SPOOL, STORED, CUT.
  */
 #include <errno.h>
 #include <string.h>
@@ -213,7 +213,9 @@ enum verdict cmd_spool(struct call *call)
 		reply_error(c, "Namespace not found");
 		return DONE;
 	}
-	err = spool_again(call->d, ns, n);
+	err = spooling_has(call->d, ns, n) ? 0 : spool_again(call->d, ns, n);
+	if (!err)
+		spooling_tell(call->d, ns); /* what the lost one told of */
 	if (!err)
 		reply_ok(c);
 	else if (err == -ENOENT)
@@ -224,6 +226,33 @@ enum verdict cmd_spool(struct call *call)
 		reply_error(c, "Nothing is spooled");
 	else
 		reply_error(c, "Internal Error");
+	return DONE;
+}
+
+/* STORED namespace n: a recovery point names every segment below n and its bundle. */
+enum verdict cmd_stored(struct call *call)
+{
+	struct client *c = call->c;
+	struct zdb_ns *ns;
+	uint32_t n;
+	int err;
+
+	if (!segment_word(call, 2, &n)) {
+		reply_error(c, "Invalid argument");
+		return DONE;
+	}
+	ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, 1), ARG_LEN(call, 1));
+	if (!ns) {
+		reply_error(c, "Namespace not found");
+		return DONE;
+	}
+	err = !call->d->spool || ns_is_temp(call->d, zdb_ns_name(ns)) ? -EOPNOTSUPP : zdb_stored(ns, n);
+	if (!err)
+		reply_ok(c);
+	else if (err == -EOPNOTSUPP)
+		reply_error(c, "Nothing is spooled");
+	else
+		reply_error(c, err == -EINVAL ? "Segment is not closed" : "Internal Error");
 	return DONE;
 }
 

@@ -56,6 +56,7 @@ const struct command commands[] = {
 	{"EVICT", 4, F_ADMIN | F_EXACT, cmd_evict},
 	{"CUT", 0, F_ADMIN, cmd_cut},
 	{"SPOOL", 3, F_ADMIN | F_EXACT, cmd_spool},
+	{"STORED", 3, F_ADMIN | F_EXACT, cmd_stored},
 	{"COMPACT", 0, F_ADMIN, cmd_compact},
 };
 

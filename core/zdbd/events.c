@@ -24,6 +24,7 @@
 #define ROTATIONS_MAX    256 /* of one namespace whose hooks have not run */
 #define PATH_SIZE        FILE_PATH_MAX
 #define BUNDLE_HEAD      20
+#define BUNDLE_ROW       32
 #define BUNDLE_EXTENT    12
 
 static uint64_t or_else(uint64_t value, uint64_t fallback)
@@ -106,7 +107,18 @@ static int write_bytes(void *ctx, const void *bytes, size_t size)
 	return spool_put_write(ctx, bytes, size);
 }
 
-/* "QSX1", the segment twice, no rows (zstor knows generations and content ids), the extents, their bytes. */
+/* Generation 0: zstor puts in the one under which it has stored this very content. */
+static int write_replaced(struct spool_writer *w, const struct zdb_replaced *r)
+{
+	uint8_t row[BUNDLE_ROW] = {0};
+
+	put_u32le(row, r->segment);
+	put_u32le(row + 12, r->size);
+	memcpy(row + 16, r->content, sizeof(r->content));
+	return spool_put_write(w, row, sizeof(row));
+}
+
+/* "QSX1", the segment twice, rows of replaced segments alone (of the own one zstor knows it all), the extents, their bytes. */
 static int write_bundle(struct spool_writer *w, const struct zdb_bundle *bundle)
 {
 	uint8_t head[BUNDLE_HEAD];
@@ -116,9 +128,11 @@ static int write_bundle(struct spool_writer *w, const struct zdb_bundle *bundle)
 	memcpy(head, "QSX1", 4);
 	put_u32le(head + 4, bundle->segment);
 	put_u32le(head + 8, bundle->segment);
-	put_u32le(head + 12, 0);
+	put_u32le(head + 12, bundle->replaced_count);
 	put_u32le(head + 16, bundle->extents_count);
 	err = spool_put_write(w, head, sizeof(head));
+	for (i = 0; i < bundle->replaced_count && !err; i++)
+		err = write_replaced(w, &bundle->replaced[i]);
 	for (i = 0; i < bundle->extents_count && !err; i++)
 		err = write_extent(w, &bundle->extents[i]);
 	return err ? err : zdb_bundle_read(bundle, write_bytes, w);
@@ -133,7 +147,10 @@ int bundle_begin(struct zdbd *d, const char *ns, const struct zdb_bundle *bundle
 	*out = NULL;
 	intent_init(&in, SPOOL_BUNDLE, ns);
 	in.first = in.last = bundle->segment;
-	in.size = BUNDLE_HEAD + (uint64_t)BUNDLE_EXTENT * bundle->extents_count + bundle->bytes;
+	in.size = BUNDLE_HEAD + (uint64_t)BUNDLE_ROW * bundle->replaced_count +
+		  (uint64_t)BUNDLE_EXTENT * bundle->extents_count + bundle->bytes;
+	if (bundle->replaced_count)
+		in.flags = SPOOL_BUNDLE_REPLACED;
 	err = spool_put_begin(d->spool, &in, &w);
 	if (!err) {
 		err = write_bundle(w, bundle);

@@ -391,6 +391,7 @@ int zdbd_ready(struct zdbd *d, struct err_text *why)
 
 int zdbd_serve(struct zdbd *d, struct err_text *why)
 {
+	struct zdb_ns *ns = NULL;
 	int err;
 
 	d->sync_pool = worker_pool_new(d->loop, "zdb-sync", SYNC_THREADS, SYNC_QUEUE, 0);
@@ -405,6 +406,8 @@ int zdbd_serve(struct zdbd *d, struct err_text *why)
 		return err_set(why, err, "cannot take clients: %s", err_str(err));
 	loop_timer_start(d->loop, &d->tick, TICK_MS);
 	engine_tick(d);
+	while ((ns = zdb_ns_next(d->eng, ns))) /* of a compaction that the stop came in between */
+		spooling_tell(d, ns);
 	return 0;
 }
 

@@ -292,7 +292,7 @@ enum verdict cmd_ping(struct call *call), cmd_time(struct call *call), cmd_auth(
 	cmd_mirror(struct call *call), cmd_master(struct call *call);
 /* cmd_durable.c */
 enum verdict cmd_sync(struct call *call), cmd_evict(struct call *call), cmd_cut(struct call *call),
-	cmd_spool(struct call *call);
+	cmd_spool(struct call *call), cmd_stored(struct call *call);
 
 /* cmd_compact.c */
 enum verdict cmd_compact(struct call *call);
@@ -390,6 +390,12 @@ void spooling_tick(struct zns *z, uint64_t now_ms);
 /* After a crash: the last closed segment may have been on its way. */
 void spooling_after_crash(struct zdbd *d, struct zdb_ns *ns);
 
+/* Everything of the namespace that the spool holds is of segments from *below on; 0: it was dropped. Or an error of the spool. */
+int spooling_below(struct zdbd *d, struct zdb_ns *ns, uint32_t *below);
+/* Segment n is on its way there; or its bundle is there and tells of replaced segments, which one that is made later could not. */
+bool spooling_has(struct zdbd *d, struct zdb_ns *ns, uint32_t n);
+/* A rotation, when compactions have replaced segments that no bundle has told of. */
+void spooling_tell(struct zdbd *d, struct zdb_ns *ns);
 /* Segments that could not be spooled, hooks of rotations that could not be started. */
 void rotations_retry(struct zdbd *d);
 

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
 # A small client of a zdb for the stories. SOCKET NSNEW NS | FILL NS COUNT SIZE FILE | KEYS NS COUNT SIZE FILE | VERIFY NS FILE | ABSENT NS FILE |
-# DEL NS FILE NTH DELETED | REWRITE NS FILE NTH | CALL WORD...
+# DEL NS FILE NTH DELETED | REWRITE NS FILE NTH | CALL WORD...    With ZDB_AUTH that password is given first.
 use strict;
 use warnings;
 use Digest::MD5 qw(md5_hex);
@@ -33,6 +33,10 @@ sub call { send_words(@_); return reply() }
 
 sub use_ns { my $r = call('SELECT', $_[0]); die "SELECT $_[0]: $r\n" if $r ne '+OK' }
 
+if (defined $ENV{ZDB_AUTH}) {
+	my $r = call('AUTH', $ENV{ZDB_AUTH});
+	die "AUTH: $r\n" if $r ne '+OK';
+}
 if ($what eq 'NSNEW') {
 	my $r = call('NSNEW', $args[0]);
 	die "NSNEW: $r\n" if $r ne '+OK' && $r !~ /already/i;

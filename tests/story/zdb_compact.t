@@ -271,10 +271,12 @@ def walk(c, key):
 
 
 def stored(rng):
-    for option, what in ('--spool', 'stored'), ('--hook', 'hooked'):
+    for option, what, text in (
+            ('--spool', 'stored', 'A stored namespace is compacted in sequential mode and without history only'),
+            ('--hook', 'hooked', 'Namespace is hooked, its closed segments may not change')):
         s = Server('compact-' + what, option, '{dir}/spool' if option == '--spool' else '/bin/true').start()
         c = s.client()
-        equal(c('COMPACT'), Error('Namespace is %s, its closed segments may not change' % what), what)
+        equal(c('COMPACT'), Error(text), what)
         c('NSNEW', 'x-temp')
         ok(isinstance(c('COMPACT', 'x-temp'), bytes), 'but not a temporary one')
         s.stop()

@@ -1,5 +1,5 @@
 /*
- * The extensions that speak of the disk, with hiredis as the client: SYNC EVICT CUT SPOOL COMPACT, in both modes, over both kinds of socket, one by one
+ * The extensions that speak of the disk, with hiredis as the client: SYNC EVICT CUT SPOOL STORED COMPACT, in both modes, over both kinds of socket, one by one
  * and pipelined (zdbd_play.h says how rows are read). GETRANGE and BATCH are in zdbd_hiredis_data.c.
  */
 #include <setjmp.h>
@@ -50,6 +50,12 @@ static const struct row words[] = {
 	{"SPOOL default x", "-Invalid argument"},
 	{"SPOOL none 0", "-Namespace not found"},
 	{"SPOOL default 0", "-Nothing is spooled"},
+	{"STORED", "-Unexpected arguments"},
+	{"STORED default", "-Unexpected arguments"},
+	{"STORED default 0 x", "-Unexpected arguments"},
+	{"STORED default x", "-Invalid argument"},
+	{"STORED none 0", "-Namespace not found"},
+	{"STORED default 0", "-Nothing is spooled"},
 	{"COMPACT THRESHOLD", "-Namespace not found"}, /* one word is a name */
 	{"COMPACT none", "-Namespace not found"},
 	{"COMPACT none KEEP", "-Invalid argument"},
@@ -68,6 +74,7 @@ static const struct row guest[] = {
 	{"EVICT", "-Permission denied"},
 	{"CUT", "-Permission denied"},
 	{"SPOOL default 0", "-Permission denied"},
+	{"STORED default 0", "-Permission denied"},
 	{"COMPACT", "-Permission denied"},
 	{"COMPACT none KEEP", "-Permission denied"},
 	{"AUTH secret", "+OK"},
@@ -77,7 +84,7 @@ static const struct row guest[] = {
 
 #define FIGURES(files, rewritten)                                                                            \
 	"'files: " files "\\x0arewritten: " rewritten                                                        \
-	"\\x0arefused: 0\\x0aabsent: 0\\x0abytes_before: ...\\x0abytes_after: ..."                           \
+	"\\x0arefused: 0\\x0aabsent: 0\\x0aleft: 0\\x0abytes_before: ...\\x0abytes_after: ..."               \
 	"\\x0arecords_dropped: ...\\x0amilliseconds: ...\\x0a'"
 
 static const struct row user_keys[] = {
@@ -146,12 +153,26 @@ static const struct row spooled[] = {
 	{"SPOOL default 0", "+OK"},
 	{"spool default 0", "+OK"},
 	{"SPOOL default 1", "-Segment is not closed"},
-	{"COMPACT", "-Namespace is stored, its closed segments may not change"},
+	{"STORED default 2", "-Segment is not closed"},
+	{"STORED default 1", "+OK"},
 	{"NSNEW x-temp", "+OK"},
 	{"SELECT x-temp", "+OK"},
 	{"NSJUMP", "+OK"},
 	{"SPOOL x-temp 0", "-Nothing is spooled"},
+	{"STORED x-temp 0", "-Nothing is spooled"},
 	{"COMPACT", FIGURES("1", "0")},
+	ROWS_END,
+};
+
+/* What may be compacted of a namespace that goes to the stores. */
+static const struct row spooled_user[] = {
+	{"COMPACT", "-A stored namespace is compacted in sequential mode and without history only"},
+	ROWS_END,
+};
+
+static const struct row spooled_seq[] = {
+	{"COMPACT", "-No segment of this namespace is known to be stored yet"},
+	{"COMPACT KEEP ALL", "-A stored namespace is compacted in sequential mode and without history only"},
 	ROWS_END,
 };
 
@@ -170,6 +191,8 @@ static const struct scene scenes[] = {
 	{.name = "sequential", .mode = ZDB_SEQ, .rows = sequential},
 	{.name = "spool, user keys", .mode = ZDB_USER, .spool = true, .rows = spooled},
 	{.name = "spool, sequential", .mode = ZDB_SEQ, .spool = true, .rows = spooled},
+	{.name = "spool, user keys, compaction", .mode = ZDB_USER, .spool = true, .rows = spooled_user},
+	{.name = "spool, sequential, compaction", .mode = ZDB_SEQ, .spool = true, .rows = spooled_seq},
 	{.name = "hook", .mode = ZDB_USER, .hook = "/bin/true", .rows = hooked},
 };
 

@@ -82,6 +82,7 @@ static const struct {
 	{"EVICT n 7 xxh3:00000000000000000000000000000000", {"-Invalid argument", ADMIN}},
 	{"CUT", {"[['default' ...] ['n' ...]]", ADMIN}},
 	{"SPOOL n 0", {"-Nothing is spooled", ADMIN}},
+	{"STORED n 0", {"-Nothing is spooled", ADMIN}},
 	/* writing */
 	{"SET $k v", {"nil", WRITES, [IN_WORM] = WORM}},
 	{"SET $k w", {"$k", WRITES, [IN_WORM] = WORM}},

@@ -45,7 +45,7 @@ static const struct {
 	{"PING", "system", false},     {"TIME", "system", false},     {"AUTH", "system", false},
 	{"HOOKS", "system", false},    {"INFO", "system", false},     {"STOP", "system", false},
 	{"SYNC", "durable", false},    {"EVICT", "durable", false},   {"CUT", "durable", false},
-	{"SPOOL", "durable", false},   {"COMPACT", "durable", false},
+	{"SPOOL", "durable", false},   {"STORED", "durable", false},  {"COMPACT", "durable", false},
 };
 
 #define HOMES (sizeof(homes) / sizeof(homes[0]))
