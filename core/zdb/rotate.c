@@ -109,7 +109,7 @@ static void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data
 	ns->eng->stats.rotations++;
 }
 
-static int pair_next(struct zdb_ns *ns)
+int rotate(struct zdb_ns *ns)
 {
 	uint32_t closed = ns->data.number, next = closed + 1;
 	struct tail index = {0}, data = {0};
@@ -148,11 +148,6 @@ static int pair_next(struct zdb_ns *ns)
 	if (mark_write(ns->index_dir, &m) == 0)
 		ns->mark = m;
 	return closed_event(ns, closed);
-}
-
-int rotate(struct zdb_ns *ns)
-{
-	return disk_code(pair_next(ns));
 }
 
 int zdb_jump(struct zdb_ns *ns)

@@ -8,11 +8,6 @@
 #include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
 
-int disk_code(int rc)
-{
-	return rc == -EDQUOT ? -ENOSPC : rc;
-}
-
 int ns_writable(struct zdb_ns *ns)
 {
 	if (!ns->alive)
@@ -22,7 +17,7 @@ int ns_writable(struct zdb_ns *ns)
 	if (ns->eng->read_only || ns->write_error != 0)
 		return -EROFS;
 	if (ns->closed_owed >= 0)
-		return disk_code(closed_event(ns, (uint32_t)ns->closed_owed));
+		return closed_event(ns, (uint32_t)ns->closed_owed);
 	return 0;
 }
 
@@ -248,7 +243,7 @@ int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, 
 	if (c.exists && ns->desc.worm)
 		return -EPERM;
 	if (ns->maxsize != 0 && ns->data_size + vlen > ns->maxsize + (c.exists ? c.old.len : 0))
-		return -EDQUOT;
+		return -E_LIMIT;
 	/* Upstream rotates before it looks at the key and compares the value, so files grow alike. */
 	if (must_rotate(ns, klen, vlen, true)) {
 		rc = rotate(ns);

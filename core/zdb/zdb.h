@@ -26,10 +26,10 @@
  *   -EINPROGRESS  the segment is absent here and was asked for; the waiter will be woken
  *   -EIO          the bytes cannot be produced (damaged, unreadable, segment not restorable)
  *   -EINVAL       the arguments make no sense (see each function)
- *   -EDQUOT       the namespace's own limit (maxsize) would be passed
+ *   -E_LIMIT      the namespace's own limit (maxsize) would be passed
  *   -EPERM        worm namespace: a live key may be neither replaced nor deleted
  *   -EROFS        the namespace takes no writes: read-only media, or a sync or write of it failed before
- *   -ENOSPC       the disk is full; the store is as it was before the call
+ *   -ENOSPC       the disk is full, -EDQUOT a quota of it; the store is as it was before the call
  *   -ENOMEM       no memory; nothing was changed
  *
  * Ownership.  Key and value pointers given in are borrowed for the call.  Pointers given out are borrowed until
@@ -223,7 +223,7 @@ struct zdb_set_result {
 /*
  * Stores value under key.  ts: Unix seconds for the record.  Sequential mode: klen 0 = insert, else the id of a live
  * entry.  User mode: klen 1..255.  Order of checks: arguments (-EINVAL: length out of range, user mode without key;
- * -E2BIG: payload too big), -EROFS, worm -EPERM, quota -EDQUOT, rotation when due, sequential key not live -ENOENT,
+ * -E2BIG: payload too big), -EROFS, worm -EPERM, maxsize -E_LIMIT, rotation when due, sequential key not live -ENOENT,
  * unchanged test (never fetches an absent segment: that counts as different), write (-ENOSPC, -EIO).
  * A failed write leaves no fragment.  The value is in the log and visible to reads when this returns; durable after
  * a sync that began later.

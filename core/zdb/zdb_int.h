@@ -305,8 +305,6 @@ int mark_open(struct zdb_ns *ns);
 int mark_clean(struct zdb_ns *ns);
 
 /* ---- write.c, rotate.c */
-/* A disk's code for our callers: a quota that is full is a full disk, as -EDQUOT tells them of the namespace's own limit. */
-int disk_code(int rc);
 int ns_writable(struct zdb_ns *ns);
 int rotate(struct zdb_ns *ns);
 int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp);

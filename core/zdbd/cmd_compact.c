@@ -270,6 +270,7 @@ static void reply_failure(struct client *c, int err)
 		reply_error(c, "A stored namespace is compacted in sequential mode and without history only");
 		break;
 	case -ENOSPC:
+	case -EDQUOT:
 		reply_error(c, "No space left for the new segment");
 		break;
 	default:

@@ -27,7 +27,7 @@ static void set_failed(struct client *c, int err)
 	case -EPERM:
 		reply_error(c, "Namespace is protected by worm mode");
 		break;
-	case -EDQUOT:
+	case -E_LIMIT:
 		reply_error(c, "No space left on this namespace");
 		break;
 	case -E2BIG:

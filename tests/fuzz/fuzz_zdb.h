@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/base/sys.h"
 #include "core/zdb/fmt.h"
@@ -115,7 +116,7 @@ static void fuzz_use(const struct fuzz_dir *d)
 		(void)zdb_scan(ns, NULL, 0, true, 0, 0, fuzz_entry, &seen, next);
 		rc = zdb_set(ns, "k", zdb_ns_mode(ns) == ZDB_SEQ ? 0 : 1, "value", 5, 1, &r);
 		/* A descriptor may say that live keys stay as they are, or that there is no room. */
-		if (rc == -EPERM || rc == -EDQUOT) {
+		if (rc == -EPERM || rc == -E_LIMIT) {
 			must(zdb_close(eng) == 0);
 			continue;
 		}

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 #include <unistd.h>
 
+#include "core/base/err.h"
 #include "core/base/file.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_util.h"
@@ -235,8 +236,8 @@ static void check(struct zu *u, const struct scenario *s, int rc, const char *wh
 {
 	bool old = matches(u, before), now = matches(u, s->after);
 
-	if (rc == -EDQUOT)
-		fail_msg("%s: call %llu, %s: a disk's quota passes for the namespace's own limit", s->name,
+	if (rc == -E_LIMIT)
+		fail_msg("%s: call %llu, %s: a failure passes for the namespace's own limit", s->name,
 			 (unsigned long long)n, when);
 	if (rc == 0 && !now)
 		fail_msg("%s: call %llu, %s: it answered 0 and is not done", s->name, (unsigned long long)n,
