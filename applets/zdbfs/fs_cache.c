@@ -548,6 +548,7 @@ void fs_orphan_make(struct fs *fs, struct fs_inode *i)
 	i->is_orphan = true;
 	i->zero_stored = false;
 	pthread_mutex_lock(&fs->lock);
+	pin(i); /* its record does not say that it is one: out of memory, nobody would free it */
 	if (fs_ids_add(&fs->orphans, i->ino))
 		log_warn("no memory to remember inode %llu as unlinked: fsck will find it",
 			 (unsigned long long)i->ino);
@@ -560,6 +561,7 @@ void fs_orphan_unmake(struct fs *fs, struct fs_inode *i)
 	i->is_orphan = false;
 	pthread_mutex_lock(&fs->lock);
 	fs_ids_remove(&fs->orphans, i->ino);
+	i->pins--; /* the caller holds another */
 	pthread_mutex_unlock(&fs->lock);
 }
 

@@ -263,7 +263,7 @@ void fs_now(struct timespec *t);
 void fs_known_add(struct fs *fs, uint64_t ino, int64_t lookups, int64_t opens);
 /* Frees an orphan that nobody holds any more. */
 void fs_orphan_check(struct fs *fs, uint64_t ino);
-/* The last name is gone. Inside the gate, inode locked. */
+/* The last name is gone: from now on, to its end or a new name, the inode stays in memory. Inside the gate, inode locked. */
 void fs_orphan_make(struct fs *fs, struct fs_inode *i);
 void fs_orphan_unmake(struct fs *fs, struct fs_inode *i);
 

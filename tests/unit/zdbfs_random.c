@@ -567,11 +567,57 @@ static void threads_keep_out_of_each_others_way(void **state)
 	kv_free(kv);
 }
 
+/* ------------------------------------------------------------------------------------------------- without a name */
+
+static void push_out_of_memory(struct fs *fs)
+{
+	char path[16];
+
+	for (unsigned n = 0; n < 12; n++) {
+		(void)snprintf(path, sizeof(path), "other%u", n);
+		assert_int_equal(put_file(fs, path, path, strlen(path)), 0);
+		assert_int_equal(fs_commit(fs), 0);
+	}
+}
+
+/* Files that are open and lose their name are stored and would leave a small cache: they read on, and leave nothing behind. */
+static void open_files_without_a_name_outlive_the_cache(void **state)
+{
+	struct kv *kv = kv_mem_new(false);
+	struct fs *fs = open_small(kv, true);
+	uint64_t ino[2], leaks;
+	struct fs_stats st;
+	struct err_text err;
+	char data[8];
+
+	(void)state;
+	for (unsigned n = 0; n < 2; n++) {
+		assert_int_equal(put_file(fs, "f", "content", 7), 0);
+		ino[n] = find_path(fs, "f");
+		assert_int_equal(fs_op_open(fs, ino[n], O_RDONLY), 0);
+		assert_int_equal(remove_file(fs, "f"), 0);
+		assert_int_equal(fs_commit(fs), 0);
+	}
+	push_out_of_memory(fs);
+	assert_int_equal(fs_op_read(fs, ino[0], 0, data, sizeof(data)), 7);
+	assert_memory_equal(data, "content", 7);
+	fs_op_release(fs, ino[0]);
+	fs_stats_get(fs, &st);
+	assert_int_equal(st.orphans, 1);
+	/* the other one is held to the end */
+	push_out_of_memory(fs);
+	assert_int_equal(fs_close(fs, &err), 0);
+	assert_int_equal(check_volume(kv, &leaks, false), 0);
+	assert_int_equal(leaks, 0);
+	kv_free(kv);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(contents_are_those_of_the_model),
 		cmocka_unit_test(a_tree_is_that_of_the_model),
+		cmocka_unit_test(open_files_without_a_name_outlive_the_cache),
 		cmocka_unit_test(threads_keep_out_of_each_others_way),
 	};
 
