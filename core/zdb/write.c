@@ -66,6 +66,8 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 2 : 1, DAT_RECORD + r->klen + r->len);
 	if (rc != 0)
 		return rc;
+	/* A record behind it ends the doubt: it begins with a byte that is not zero, in the sector that might have been lost. */
+	ns->doubt_end = 0;
 	if (looks_torn(*off, head, key, r->klen, value, r->len)) {
 		ns->ambiguous = true;
 		if ((r->flags & FLAG_DELETED) != 0) /* the index, which knows of all others, does not yet */
@@ -79,6 +81,7 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 static void log_take_back(struct zdb_ns *ns, uint32_t off, uint32_t prev)
 {
 	ns->prev_data = prev;
+	ns->doubt_end = off;                /* it may have ended one */
 	(void)tail_cut(ns, &ns->data, off); /* sets write_error when it fails */
 }
 

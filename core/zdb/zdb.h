@@ -236,7 +236,7 @@ int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts);
 
 /*
  * Whether a kill could take back what was written last, though it is in the log: a deletion whose bytes a lost sector would look
- * like (docs/formats.md, "Torn keys"), and what follows it, until a sync.  Who answers a write then lets the answer wait for it.
+ * like (docs/formats.md, "Torn keys"), until a sync, or until the next record.  Who answers it then lets the answer wait for that.
  */
 bool zdb_ns_doubtful(const struct zdb_ns *ns);
 

@@ -163,7 +163,7 @@ struct zdb_ns {
 	uint64_t stamp;   /* of this opening */
 	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
 	uint32_t
-		doubt_end; /* end of the last deletion in the log that looks so: in doubt until `synced` reaches it */
+		doubt_end; /* end of the log when it ends with a deletion that looks so: in doubt until `synced` reaches it, or a record follows */
 	uint32_t durable_file, durable_off; /* at load: the log was durable up to there */
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */

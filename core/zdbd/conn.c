@@ -322,6 +322,14 @@ static void hold_begin(struct client *c)
 	sync_wait(z, &c->hold, false);
 }
 
+/* Whether replies wait. A deletion that was in doubt is not any more when a record has come behind it. */
+static bool must_hold(struct client *c)
+{
+	if (c->unsynced && !c->holding && c->d->opt.fsync != ZDBD_FSYNC_ALWAYS && !zdb_ns_doubtful(c->ns))
+		c->unsynced = false;
+	return c->unsynced && !c->holding;
+}
+
 /* ------------------------------------------------------------------------------------------------ reading */
 
 /* Keeps the bytes from `pos` on for later. `data` is the scratch buffer or c->in itself. */
@@ -386,7 +394,7 @@ static bool execute(struct client *c, const uint8_t *request)
 	bool was_unsynced = c->unsynced;
 	size_t before = c->out.len;
 
-	if (c->unsynced && changes_namespace(c, &w)) {
+	if (c->unsynced && changes_namespace(c, &w) && must_hold(c)) {
 		hold_begin(c);
 		return false;
 	}
@@ -432,7 +440,7 @@ static void process(struct client *c, const uint8_t *data, size_t len)
 
 	if (c->dead)
 		return;
-	if (c->unsynced && !c->holding)
+	if (must_hold(c))
 		hold_begin(c);
 	keep_rest(c, data, len, c->closing ? len : pos);
 	if (!c->dead)

@@ -408,6 +408,31 @@ static void a_doubtful_deletion_is_answered_when_it_is_durable(void **state)
 	assert_int_equal(zr_stop(&rig), 0);
 }
 
+static void delete_key_0_and_insert(struct peer *p)
+{
+	static const char both[] = "*2\r\n$3\r\nDEL\r\n$8\r\n\0\0\0\0\0\0\0\0\r\n"
+				   "*3\r\n$3\r\nSET\r\n$0\r\n\r\n$1\r\nx\r\n";
+
+	assert_int_equal(send(p->fd, both, sizeof(both) - 1, MSG_NOSIGNAL), (ssize_t)sizeof(both) - 1);
+	while (!peer_has(p, "+OK\r\n$8\r\n12345678\r\n"))
+		loop_run_once(&rig.loop, 100);
+}
+
+static void a_record_behind_it_ends_the_doubt(void **state)
+{
+	struct peer p;
+
+	(void)state;
+	rig.opt.mode = ZDB_SEQ;
+	start_with_filler(&p, DOUBTFUL_FILL);
+	pthread_mutex_lock(&gate);
+	delete_key_0_and_insert(&p);
+	pthread_mutex_unlock(&gate);
+	assert_int_equal(syncs, 0);
+	peer_close(&p);
+	assert_int_equal(zr_stop(&rig), 0);
+}
+
 static void another_deletion_waits_for_no_disk(void **state)
 {
 	struct peer p;
@@ -424,20 +449,19 @@ static void another_deletion_waits_for_no_disk(void **state)
 	assert_int_equal(zr_stop(&rig), 0);
 }
 
-static void a_kill_takes_back_no_deletion(void **state)
+/* What a killed server has answered: the deletion, alone or with a record behind it. */
+static void kill_after(void (*requests)(struct peer *p), const char *left)
 {
 	struct peer p;
 	int status;
 	pid_t pid;
 
-	(void)state;
 	rig.opt.mode = ZDB_SEQ;
 	pid = fork();
 	assert_true(pid >= 0);
 	if (pid == 0) {
 		start_with_filler(&p, DOUBTFUL_FILL);
-		delete_key_0(&p);
-		expect(&p, 1, "+OK\r\n");
+		requests(&p);
 		(void)kill(getpid(), SIGKILL);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
@@ -445,9 +469,27 @@ static void a_kill_takes_back_no_deletion(void **state)
 	server_start(ZDBD_FSYNC_NO);
 	peer_open(&p);
 	peer_send(&p, "DBSIZE", NULL, NULL);
-	expect(&p, 1, ":0\r\n");
+	expect(&p, 1, left);
 	peer_close(&p);
 	assert_int_equal(zr_stop(&rig), 0);
+}
+
+static void delete_key_0_answered(struct peer *p)
+{
+	delete_key_0(p);
+	expect(p, 1, "+OK\r\n");
+}
+
+static void a_kill_takes_back_no_deletion(void **state)
+{
+	(void)state;
+	kill_after(delete_key_0_answered, ":0\r\n");
+}
+
+static void a_kill_takes_back_no_deletion_with_a_record_behind_it(void **state)
+{
+	(void)state;
+	kill_after(delete_key_0_and_insert, ":1\r\n");
 }
 
 int main(void)
@@ -460,8 +502,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_client_that_leaves_while_it_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_doubtful_deletion_is_answered_when_it_is_durable, setup,
 						teardown),
+		cmocka_unit_test_setup_teardown(a_record_behind_it_ends_the_doubt, setup, teardown),
 		cmocka_unit_test_setup_teardown(another_deletion_waits_for_no_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_kill_takes_back_no_deletion, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_kill_takes_back_no_deletion_with_a_record_behind_it, setup,
+						teardown),
 	};
 
 	log_level_set(LOG_LEVEL_ERR);
