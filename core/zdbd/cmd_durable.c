@@ -196,23 +196,31 @@ enum verdict cmd_evict(struct call *call)
 
 /* ----------------------------------------------------------------------------------------------------- SPOOL */
 
+/* The words behind the command: namespace, number of a segment. NULL: the reply says what is wrong with them. */
+static struct zdb_ns *namespace_and_segment(struct call *call, uint32_t *n)
+{
+	struct zdb_ns *ns = NULL;
+
+	if (!segment_word(call, 2, n)) {
+		reply_error(call->c, "Invalid argument");
+	} else {
+		ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, 1), ARG_LEN(call, 1));
+		if (!ns)
+			reply_error(call->c, "Namespace not found");
+	}
+	return ns;
+}
+
 /* SPOOL namespace n: the intentions of a closed segment once more, durably, for a spool that was lost. */
 enum verdict cmd_spool(struct call *call)
 {
 	struct client *c = call->c;
-	struct zdb_ns *ns;
 	uint32_t n;
+	struct zdb_ns *ns = namespace_and_segment(call, &n);
 	int err;
 
-	if (!segment_word(call, 2, &n)) {
-		reply_error(c, "Invalid argument");
+	if (!ns)
 		return DONE;
-	}
-	ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, 1), ARG_LEN(call, 1));
-	if (!ns) {
-		reply_error(c, "Namespace not found");
-		return DONE;
-	}
 	err = spooling_has(call->d, ns, n) ? 0 : spool_again(call->d, ns, n);
 	if (!err)
 		spooling_tell(call->d, ns); /* what the lost one told of */
@@ -233,19 +241,12 @@ enum verdict cmd_spool(struct call *call)
 enum verdict cmd_stored(struct call *call)
 {
 	struct client *c = call->c;
-	struct zdb_ns *ns;
 	uint32_t n;
+	struct zdb_ns *ns = namespace_and_segment(call, &n);
 	int err;
 
-	if (!segment_word(call, 2, &n)) {
-		reply_error(c, "Invalid argument");
+	if (!ns)
 		return DONE;
-	}
-	ns = zdb_ns_find(call->d->eng, (const char *)ARG(call, 1), ARG_LEN(call, 1));
-	if (!ns) {
-		reply_error(c, "Namespace not found");
-		return DONE;
-	}
 	err = !call->d->spool || ns_is_temp(call->d, zdb_ns_name(ns)) ? -EOPNOTSUPP : zdb_stored(ns, n);
 	if (!err)
 		reply_ok(c);
