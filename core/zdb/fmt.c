@@ -110,7 +110,7 @@ int mark_decode(struct mark *m, const uint8_t *b, size_t size)
 {
 	if (size != MARK_SIZE || memcmp(b, "QSZM", 4) != 0 || get_u32le(b + 40) != mark_sum(b))
 		return -EINVAL;
-	if (b[4] != MARK_OPEN && b[4] != MARK_CLEAN)
+	if (b[4] < MARK_OPEN || b[4] > MARK_CLEARING)
 		return -EINVAL;
 	m->state = (enum mark_state)b[4];
 	m->file = get_u32le(b + 8);

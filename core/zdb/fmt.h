@@ -46,9 +46,12 @@ struct descriptor {
 	char name[256], password[256];
 };
 
-enum mark_state { MARK_OPEN = 1, MARK_CLEAN = 2 };
+enum mark_state { MARK_OPEN = 1, MARK_CLEAN = 2, MARK_CLEARING = 3 };
 
-/* All index bytes caused by records before (file, offset) are durable. */
+/*
+ * All index bytes caused by records before (file, offset) are durable.  MARK_CLEARING: all files go, `file` is the last of them, index_size
+ * the mode of the namespace.
+ */
 struct mark {
 	enum mark_state state;
 	uint32_t file, offset;

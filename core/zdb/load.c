@@ -1,5 +1,5 @@
 /*
- * load.c - opening a namespace: which files there are, which case of recovery it is, the keys.
+ * load.c - opening a namespace: which case of recovery it is, the keys.  Which files there are, load_files.c says first.
  *
  *   1  the marker is clean and the active pair is as it says: nothing to do
  *   2  the marker is open and the active log carries its stamp: only we wrote since; replay the log from the marker
@@ -8,304 +8,10 @@
  * here: what later ones deleted is known to nobody else.  The marker goes back there first, so that a crash on the way
  * leads back to it.  When some of these segments were evicted, it comes back from the stores' bundles (bundled.c).
  */
-#include <stdio.h>
-
 #include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/str.h"
-#include "core/zdb/zdb_int.h"
-
-/* ------------------------------------------------------------------------------------------------- what is there --- */
-
-struct found {
-	struct bits index, data;
-	int64_t index_last, data_last;
-	bool legacy, litter, brought; /* litter: of a compaction; brought: index files from the stores */
-	int rc;
-	enum which which;
-	const char *dir;
-	bool writable;
-};
-
-/* "i17" -> 17; -1 when it is no such name. */
-static int64_t name_number(const char *name, char letter)
-{
-	uint64_t n = 0;
-
-	if (name[0] != letter || name[1] == '\0' || (name[1] == '0' && name[2] != '\0'))
-		return -1;
-	for (const char *p = name + 1; *p != '\0'; p++) {
-		if (*p < '0' || *p > '9')
-			return -1;
-		n = n * 10 + (uint64_t)(*p - '0');
-		if (n >= UINT32_MAX)
-			return -1;
-	}
-	return (int64_t)n;
-}
-
-static int found_each(void *ctx, const char *name, unsigned char type)
-{
-	struct found *f = ctx;
-	struct bits *b = f->which == INDEX_FILE ? &f->index : &f->data;
-	int64_t *last = f->which == INDEX_FILE ? &f->index_last : &f->data_last;
-	char path[ZDB_PATH_MAX];
-	int64_t n, before;
-
-	(void)type;
-	if (strcmp(name, "zdb-index-00000") == 0)
-		f->legacy = true;
-	if (f->writable && file_is_temp(name) && file_join(path, sizeof(path), f->dir, name) == 0)
-		(void)sys->unlink(path); /* litter of a crash */
-	if (str_ends(name, ".new"))
-		f->litter = true;
-	if (bundled_name(name, &n, &before))
-		f->brought = true;
-	n = name_number(name, f->which == INDEX_FILE ? 'i' : 'd');
-	if (n < 0)
-		return 0;
-	if (n > 1 << 24)
-		return -EFBIG; /* sixteen million segments: not one of ours */
-	f->rc = bits_reserve(b, (uint32_t)n);
-	if (f->rc != 0)
-		return f->rc;
-	bits_set(b, (uint32_t)n);
-	if (n > *last)
-		*last = n;
-	return 0;
-}
-
-static int find_files(struct zdb_ns *ns, struct found *f)
-{
-	int rc;
-
-	memset(f, 0, sizeof(*f));
-	f->index_last = f->data_last = -1;
-	f->writable = !ns->eng->read_only;
-	f->which = INDEX_FILE;
-	f->dir = ns->index_dir;
-	rc = file_list(ns->index_dir, found_each, f);
-	if (rc != 0)
-		return rc;
-	f->which = DATA_FILE;
-	f->dir = ns->data_dir;
-	rc = file_list(ns->data_dir, found_each, f);
-	return rc == -ENOENT && ns->eng->read_only ? 0 : rc;
-}
-
-/* The first index number that is missing although it should be there; -1 none. */
-static int64_t first_gap(const struct found *f, uint32_t last)
-{
-	for (uint32_t i = 0; i <= last; i++)
-		if (!bits_has(&f->index, i))
-			return i;
-	return -1;
-}
-
-static bool all_data_from(const struct found *f, uint32_t first, uint32_t last)
-{
-	for (uint32_t i = first; i <= last; i++)
-		if (!bits_has(&f->data, i))
-			return false;
-	return true;
-}
-
-/* -------------------------------------------------------------------------------------------------- the active pair --- */
-
-static int header_mode(struct zdb_ns *ns, uint32_t number, char *why, size_t why_size)
-{
-	uint8_t b[IDX_HEADER];
-	const char *bad = NULL;
-	enum zdb_mode mode;
-	ssize_t n = any_read(ns, INDEX_FILE, number, b, sizeof(b), 0);
-	int rc;
-
-	if (n < 0)
-		return say(why, why_size, (int)n, "cannot read i%u", number);
-	if (n < (ssize_t)IDX_HEADER)
-		return 1; /* no header */
-	rc = idx_header_decode(b, &mode, &bad);
-	if (rc != 0)
-		return say(why, why_size, rc, "i%u: %s", number, bad);
-	if (ns->eng->opt.mode != ZDB_MIXED && ns->eng->opt.mode != mode)
-		return say(why, why_size, -EINVAL, "i%u is in %s mode, the instance is not", number,
-			   mode == ZDB_SEQ ? "sequential" : "user");
-	ns->mode = mode;
-	return 0;
-}
-
-/* The mode is in the last index file that has a header. */
-static int find_mode(struct zdb_ns *ns, const struct found *f, uint32_t last, char *why, size_t why_size)
-{
-	int rc = 1;
-
-	for (int64_t n = last; n >= 0 && rc == 1; n--)
-		if (bits_has(&f->index, (uint32_t)n))
-			rc = header_mode(ns, (uint32_t)n, why, why_size);
-	if (rc == 1)
-		rc = 0; /* no header at all: the mode the namespace was made with */
-	return rc;
-}
-
-static int index_header_make(struct zdb_ns *ns, uint32_t number)
-{
-	uint8_t b[IDX_HEADER];
-
-	idx_header_encode(b, number, ns->mode);
-	ns->recovery.headers_made++;
-	fd_forget(ns, INDEX_FILE, number);
-	return file_make(ns, INDEX_FILE, number, b, sizeof(b));
-}
-
-/* The stamp of the segment before, if the marker bears it: then the crash was in our own rotation. */
-static uint64_t rotation_stamp(struct zdb_ns *ns, uint32_t number, const struct mark *m)
-{
-	uint8_t b[8];
-
-	if (m->state != MARK_OPEN || number == 0 ||
-	    any_read(ns, DATA_FILE, number - 1, b, sizeof(b), DAT_STAMP_AT) != (ssize_t)sizeof(b))
-		return 0;
-	return get_u64le(b) == m->stamp ? m->stamp : 0;
-}
-
-static int data_header_make(struct zdb_ns *ns, uint32_t number, const struct mark *m)
-{
-	uint8_t b[DAT_HEADER];
-
-	dat_header_encode(b, number, rotation_stamp(ns, number, m));
-	ns->recovery.headers_made++;
-	fd_forget(ns, DATA_FILE, number);
-	return file_make(ns, DATA_FILE, number, b, sizeof(b));
-}
-
-/*
- * The active data file must be there, and as long as the marker says.  When it is not, the owner is asked for it once.
- * It is made new only if nothing names a record in it.
- */
-static int check_active_data(struct zdb_ns *ns, uint32_t last, const struct mark *m, char *why,
-			     size_t why_size)
-{
-	const struct zdb_events *ev = &ns->eng->ev;
-	int64_t need = m->state != 0 && m->file == last ? m->offset : DAT_HEADER;
-	int64_t size = file_length(ns, DATA_FILE, last), index = file_length(ns, INDEX_FILE, last);
-	bool named = index > (int64_t)IDX_HEADER || need > (int64_t)DAT_HEADER;
-	char path[ZDB_PATH_MAX];
-	uint8_t stamp[8];
-
-	if (size >= need && (size > (int64_t)DAT_HEADER || !named))
-		return 0;
-	/* Only we wrote since the marker: then the index may be ahead of a log whose first records were lost. */
-	if (size >= need && m->state == MARK_OPEN &&
-	    any_read(ns, DATA_FILE, last, stamp, sizeof(stamp), DAT_STAMP_AT) == (ssize_t)sizeof(stamp) &&
-	    get_u64le(stamp) == m->stamp)
-		return 0;
-	if (!named && (size == -ENOENT || size < (int64_t)DAT_HEADER))
-		return ns->eng->read_only ? -ENOENT : data_header_make(ns, last, m);
-	if (ev->load_missing != NULL && file_path(ns, DATA_FILE, last, "", path) == 0 &&
-	    ev->load_missing(ns->eng->opt.events_ctx, ns->name, path) == 0) {
-		size = file_length(ns, DATA_FILE, last);
-		if (size >= need && size > (int64_t)DAT_HEADER)
-			return 0;
-	}
-	if (size < 0)
-		return say(why, why_size, -EIO,
-			   "active data file d%u is missing and the index names records in it", last);
-	return say(why, why_size, -EIO, "active data file d%u has %lld bytes, but more were written", last,
-		   (long long)size);
-}
-
-/* A sequential index file of a closed segment whose length cannot be. */
-static bool is_torn(const struct zdb_ns *ns, uint32_t n)
-{
-	int64_t size = file_length(ns, INDEX_FILE, n);
-
-	return size >= 0 && (size < (int64_t)IDX_HEADER || (size - IDX_HEADER) % SEQ_RECORD != 0);
-}
-
-/*
- * An index file whose length tells that it is torn: in sequential mode a closed one; after a clean stop the active one, when it
- * is shorter than then and the log is as it was.
- */
-static int64_t first_torn(const struct zdb_ns *ns, const struct found *f, uint32_t last, const struct mark *m)
-{
-	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++)
-		if (bits_has(&f->index, n) && is_torn(ns, n))
-			return n;
-	if (m->state == MARK_CLEAN && m->file == last && file_length(ns, DATA_FILE, last) == m->offset &&
-	    bits_has(&f->index, last) && file_length(ns, INDEX_FILE, last) < (int64_t)m->index_size)
-		return last;
-	return -1;
-}
-
-/*
- * A torn sequential file gives all ids behind it to others.  One that cannot be made again from the log counts as missing.
- */
-static void forget_torn(const struct zdb_ns *ns, struct found *f, uint32_t last)
-{
-	for (uint32_t n = 0; ns->mode == ZDB_SEQ && n < last; n++)
-		if (bits_has(&f->index, n) && is_torn(ns, n) && !all_data_from(f, n, last))
-			bits_clear(&f->index, n);
-}
-
-/*
- * *last: number of the active pair.  *rebuild: the first index file that has to be made again from the log, or -1.
- */
-static int choose_files(struct zdb_ns *ns, struct found *f, const struct mark *m, uint32_t *last,
-			int64_t *rebuild, char *why, size_t why_size)
-{
-	int64_t gap, torn;
-	int rc;
-
-	*last = (uint32_t)(f->index_last > f->data_last ? f->index_last : f->data_last);
-	rc = find_mode(ns, f, *last, why, why_size);
-	if (rc != 0)
-		return rc;
-	forget_torn(ns, f, *last);
-	gap = first_gap(f, *last);
-	if (gap >= 0 && !all_data_from(f, (uint32_t)gap, *last))
-		rc = bundled_bring(ns, &f->index, &f->data, *last, m, (uint32_t)gap, &gap, why, why_size);
-	else if (gap >= 0 && ns->eng->read_only)
-		rc = say(why, why_size, -EROFS, "index file i%lld is missing", (long long)gap);
-	else if (gap < 0 && f->brought && !ns->eng->read_only)
-		bundled_clean(ns);
-	if (rc != 0)
-		return rc;
-	torn = first_torn(ns, f, *last, m);
-	if (torn >= 0 && (gap < 0 || torn < gap) && all_data_from(f, (uint32_t)torn, *last))
-		gap = torn;
-	*rebuild = ns->eng->read_only ? -1 : gap;
-	return 0;
-}
-
-int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last)
-{
-	struct mark m = {.state = MARK_OPEN, .file = n, .offset = DAT_HEADER, .index_size = IDX_HEADER};
-	uint8_t b[8];
-
-	if (any_read(ns, DATA_FILE, last, b, sizeof(b), DAT_STAMP_AT) != (ssize_t)sizeof(b))
-		return -EIO;
-	m.stamp = get_u64le(b);
-	return mark_write(ns->index_dir, &m);
-}
-
-/* Index files that are not there, or have no header, get one. */
-static int regular_files(struct zdb_ns *ns, const struct found *f, uint32_t last, int64_t rebuild, char *why,
-			 size_t why_size)
-{
-	int rc = rebuild < 0 ? 0 : mark_back(ns, (uint32_t)rebuild, last);
-
-	for (uint32_t n = 0; rc == 0 && !ns->eng->read_only && n <= last; n++) {
-		int64_t size = 0;
-
-		if (bits_has(&f->index, n))
-			size = n == last || n == rebuild ? file_length(ns, INDEX_FILE, n) : IDX_HEADER;
-		if (size < 0)
-			rc = (int)size;
-		else if (size < (int64_t)IDX_HEADER)
-			rc = index_header_make(ns, n);
-	}
-	return rc != 0 ? say(why, why_size, rc, "cannot make index files") : 0;
-}
+#include "core/zdb/load_int.h"
 
 static bool same_stamp(struct zdb_ns *ns, const struct mark *m)
 {
@@ -567,43 +273,6 @@ static int load_case(struct zdb_ns *ns, const struct mark *m, int which, char *w
 	return foreign_run(ns, why, why_size);
 }
 
-static int find_and_choose(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *last,
-			   int64_t *rebuild, char *why, size_t why_size)
-{
-	int rc = find_files(ns, f);
-
-	if (rc != 0)
-		return say(why, why_size, rc, "cannot list its files");
-	if (f->legacy)
-		return say(why, why_size, -EINVAL,
-			   "unsupported database: zdb-index-00000 of an early version is here");
-	rc = reindex_repair(ns, f->litter, why, why_size);
-	if (rc == 0)
-		rc = compact_repair(ns, f->litter, (uint32_t)(f->index_last < 0 ? 0 : f->index_last), why,
-				    why_size);
-	if (rc == 0)
-		rc = replaced_load(ns, why, why_size);
-	if (rc != 0)
-		return rc;
-	rc = mark_read(ns, m);
-	if (rc != 0 && rc != -ENOENT)
-		return say(why, why_size, rc, "cannot read its marker");
-	if (f->index_last < 0 && f->data_last < 0) {
-		rc = ns->eng->read_only ? -ENOENT : pair_create(ns, 0, 0);
-		if (rc != 0)
-			return say(why, why_size, rc, "cannot make its first files");
-	} else {
-		rc = choose_files(ns, f, m, last, rebuild, why, why_size);
-	}
-	if (rc == 0)
-		rc = check_active_data(ns, *last, m, why, why_size);
-	if (rc == 0 && (f->index_last >= 0 || f->data_last >= 0))
-		rc = regular_files(ns, f, *last, *rebuild, why, why_size);
-	if (rc == 0 && !ns->eng->read_only && replaced_apply(ns, *last) != 0)
-		rc = say(why, why_size, -EIO, "cannot repeat what a compaction changed in its index files");
-	return rc;
-}
-
 int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 {
 	struct found f = {0};
@@ -614,7 +283,7 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 
 	ns->closed_owed = ns->torn_index = -1;
 	memset(&ns->recovery, 0, sizeof(ns->recovery));
-	rc = find_and_choose(ns, &f, &m, &last, &rebuild, why, why_size);
+	rc = load_files(ns, &f, &m, &last, &rebuild, why, why_size);
 	if (rc == 0)
 		rc = tail_open(ns, &ns->index, INDEX_FILE, last);
 	if (rc == 0)
@@ -622,7 +291,6 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	if (rc != 0)
 		goto out;
 	ns->mark = m;
-	durable_find(ns, &m);
 	ns->jumped_ms = clock_mono_ms();
 	ns->rewritten_partial = true; /* unknown for what was written before */
 	which = recovery_case(ns, &m);

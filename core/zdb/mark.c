@@ -82,6 +82,25 @@ int mark_write(const char *index_dir, const struct mark *m)
 	return rc;
 }
 
+int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last)
+{
+	struct mark m = {.state = MARK_OPEN, .file = n, .offset = DAT_HEADER, .index_size = IDX_HEADER};
+	uint8_t b[8];
+
+	if (any_read(ns, DATA_FILE, last, b, sizeof(b), DAT_STAMP_AT) != (ssize_t)sizeof(b))
+		return -EIO;
+	m.stamp = get_u64le(b);
+	return mark_write(ns->index_dir, &m);
+}
+
+void mark_remove(const struct zdb_ns *ns)
+{
+	char path[ZDB_PATH_MAX];
+
+	if (private_path(ns->index_dir, "mark", path) == 0)
+		(void)sys->unlink(path);
+}
+
 int zdb_restore_mark(const char *index_dir, uint32_t segment)
 {
 	/* Stamp 0: what left a node reads as 0 there, and upstream never leaves a marker. */

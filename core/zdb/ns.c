@@ -271,6 +271,9 @@ int zdb_ns_delete(struct zdb_ns *ns)
 	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
 	memcpy(name, ns->name, sizeof(name));
+	/* Emptied in one step, if it can be written: what a crash leaves of the rest is an empty namespace, not a damaged one. */
+	if (ns->load_error == 0 && ns->write_error == 0 && clear_begin(ns) == 0)
+		(void)clear_files(ns, ns->data.number); /* what stays goes with its directory */
 	/* The descriptor's directory first: without it the namespace does not exist, whatever is left of its data. */
 	rc = file_rm_tree(ns->index_dir);
 	rc2 = file_rm_tree(ns->data_dir);
@@ -286,75 +289,61 @@ int zdb_ns_delete(struct zdb_ns *ns)
 	return rc != 0 ? rc : rc2;
 }
 
-int zdb_ns_reload(struct zdb_ns *ns)
+static int load_again(struct zdb_ns *ns)
 {
-	struct zdb *eng = ns->eng;
-	int rc, rc2;
+	int rc;
 
-	if (!ns->alive)
-		return -ENOENT;
-	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
-		return -EBUSY;
-	(void)ns_close_clean(ns); /* what cannot be made clean is recovered by the load */
 	ns_unload(ns);
 	ns->load_error = 0;
 	rc = desc_load(ns);
-	rc2 = rc == 0 ? ns_load(ns, NULL, 0) : 0;
-	if (rc == 0)
-		rc = rc2;
-	if (rc != 0) {
-		ns_unload(ns);
-		ns->load_error = rc;
-	}
-	if (eng->ev.ns_reloaded != NULL)
-		eng->ev.ns_reloaded(eng->opt.events_ctx, ns);
-	return rc;
-}
-
-struct flush_dir {
-	const char *dir;
-	char letter;
-};
-
-/* Removes the index and data files and what belongs to them; the descriptor stays. */
-static int flush_each(void *ctx, const char *name, unsigned char type)
-{
-	const struct flush_dir *d = ctx;
-	char path[ZDB_PATH_MAX];
-	int rc;
-
-	(void)type;
-	if (!(name[0] == d->letter && name[1] >= '0' && name[1] <= '9') && strcmp(name, "mark") != 0 &&
-	    strcmp(name, "sums") != 0 && strcmp(name, "synced") != 0 && !replaced_is_note(name))
-		return 0;
-	rc = file_join(path, sizeof(path), d->dir, name);
-	if (rc == 0 && sys->unlink(path) != 0 && errno != ENOENT)
-		rc = -errno;
-	return rc;
-}
-
-int zdb_ns_flush(struct zdb_ns *ns)
-{
-	struct flush_dir index = {ns->index_dir, 'i'}, data = {ns->data_dir, 'd'};
-	/* one that a lack of memory left unloaded in its middle may come again */
-	int rc = ns->alive && ns->load_error == -ENOMEM ? 0 : ns_writable(ns);
-
-	if (rc != 0)
-		return rc;
-	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
-		return -EBUSY;
-	ns_unload(ns);
-	ns->load_error = 0;
-	/* Index first: data without an index are read again as a log, an index without data is damage. */
-	rc = file_list(ns->index_dir, flush_each, &index);
-	if (rc == 0)
-		rc = file_list(ns->data_dir, flush_each, &data);
 	if (rc == 0)
 		rc = ns_load(ns, NULL, 0);
 	if (rc != 0) {
 		ns_unload(ns);
 		ns->load_error = rc;
 	}
+	return rc;
+}
+
+int zdb_ns_reload(struct zdb_ns *ns)
+{
+	struct zdb *eng = ns->eng;
+	int rc;
+
+	if (!ns->alive)
+		return -ENOENT;
+	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
+		return -EBUSY;
+	(void)ns_close_clean(ns); /* what cannot be made clean is recovered by the load */
+	rc = load_again(ns);
+	if (eng->ev.ns_reloaded != NULL)
+		eng->ev.ns_reloaded(eng->opt.events_ctx, ns);
+	return rc;
+}
+
+int zdb_ns_flush(struct zdb_ns *ns)
+{
+	uint32_t last;
+	int rc = 0;
+
+	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
+		return -EBUSY;
+	if (ns->alive && ns->load_error == -ENOMEM) /* left in the middle of this, perhaps */
+		rc = load_again(ns);
+	if (rc == 0)
+		rc = ns_writable(ns);
+	if (rc == 0)
+		rc = clear_begin(ns);
+	if (rc != 0)
+		return rc;
+	last = ns->data.number;
+	ns_unload(ns);
+	rc = clear_files(ns, last);
+	if (rc == 0)
+		rc = ns_load(ns, NULL, 0);
+	ns->load_error = rc;
+	if (rc != 0)
+		ns_unload(ns);
 	return rc;
 }
 

@@ -129,8 +129,8 @@ struct zdb_events {
 	 */
 	int (*data_missing)(void *ctx, struct zdb_ns *ns, uint32_t n);
 	/*
-	 * At load only: the active data file is missing or shorter than the marker says.  Blocks
-	 * until the owner has tried to restore the path; 0 = look again.
+	 * At load only, once: the active data file is missing, or shorter than the marker
+	 * says.  Blocks until the owner has tried to restore the path; what is there then counts, whatever is answered.
 	 */
 	int (*load_missing)(void *ctx, const char *ns_name, const char *path);
 	/*
@@ -567,7 +567,10 @@ int zdb_ns_delete(struct zdb_ns *ns);
 /* Drops what is in memory and loads from disk again.  On failure the namespace answers -EIO to everything.  -EBUSY as
  * above. */
 int zdb_ns_reload(struct zdb_ns *ns);
-/* FLUSH: deletes all i and d files, makes a fresh pair 0.  -EBUSY while a sync, proof or compaction of it runs. */
+/*
+ * FLUSH: deletes all i and d files, makes a fresh pair 0.  -EBUSY while a sync, proof or compaction of it runs.  What a crash or an error
+ * interrupts, the next load ends; or it has not begun.
+ */
 int zdb_ns_flush(struct zdb_ns *ns);
 
 const char *zdb_ns_name(const struct zdb_ns *ns); /* NUL-terminated */

@@ -12,7 +12,8 @@
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
  *   compact_intent  the note that makes its switch one step     compact_index  index files, offline
  *   replaced  files that it has replaced and stores do not hold yet
- *   load    opening a namespace                   replay  the log from the marker -> the index
+ *   load    opening a namespace                   load_files  which files are there, the active pair
+ *   replay  the log from the marker -> the index  clear   all records go: FLUSH, NSDEL
  *   gap     damage in the log, or its torn end    foreign what somebody else wrote
  *   ns      namespaces, descriptors, properties   open    roots, locks, engine
  *   verify  check, recover, dump
@@ -303,6 +304,10 @@ void sums_fill(const struct zdb_ns *ns, struct sums *s, const struct mark *m);
 int mark_open(struct zdb_ns *ns);
 /* At a clean stop, everything being durable. */
 int mark_clean(struct zdb_ns *ns);
+/* Takes away a marker that says nothing any more; it would not count if it stayed. */
+void mark_remove(const struct zdb_ns *ns);
+/* The marker goes back to the start of segment n: until the index is whole again, every start begins there. */
+int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last);
 
 /* ---- write.c, rotate.c */
 int ns_writable(struct zdb_ns *ns);
@@ -403,9 +408,15 @@ int bundled_bring(struct zdb_ns *ns, struct bits *index, const struct bits *data
 /* Removes what was brought and is not needed. */
 void bundled_clean(struct zdb_ns *ns);
 
+/* ---- clear.c */
+/* From now on a load removes all records; nothing else must be written any more.  An error has changed nothing. */
+int clear_begin(struct zdb_ns *ns);
+/* Removes all files of records, d<last> at the end; descriptor and marker stay.  0 or a negative code: to be ended by a load. */
+int clear_files(const struct zdb_ns *ns, uint32_t last);
+/* At load, before the files are listed: ends what was begun.  m is as if there were no marker then.  -EROFS: it has to wait. */
+int clear_end(struct zdb_ns *ns, struct mark *m, char *why, size_t why_size);
+
 /* ---- load.c, replay.c, foreign.c */
-/* The marker goes back to the start of segment n: until the index is whole again, every start begins there. */
-int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last);
 int ns_load(struct zdb_ns *ns, char *why, size_t why_size);
 void ns_unload(struct zdb_ns *ns);
 int ns_close_clean(struct zdb_ns *ns);
