@@ -28,7 +28,7 @@ static int recovery_case(struct zdb_ns *ns, const struct mark *m)
 	if (m->state == 0 && ns->data.number == 0 && ns->data.size == DAT_HEADER &&
 	    ns->index.size == IDX_HEADER)
 		return 1; /* a new namespace */
-	if (m->state == 0 || m->file > ns->data.number)
+	if (m->state == 0)
 		return 3;
 	if (m->state == MARK_CLEAN) {
 		uint64_t mtime;

@@ -1,5 +1,8 @@
 /*
  * load_files.c - opening a namespace: which files are there, which pair is the active one, what has to be made or brought first.
+ *
+ * The active pair is the highest one, and the marker must not name a higher one: then records that were acknowledged are missing,
+ * and its number would be given again.
  */
 #include <stdio.h>
 
@@ -193,6 +196,30 @@ static void ask_owner(struct zdb_ns *ns, struct found *f, uint32_t number)
 }
 
 /*
+ * Both files of the segment that the marker (or the last sync) names are gone: the log is enough to go on, the index is made again
+ * from it.
+ */
+static int check_marked(struct zdb_ns *ns, struct found *f, const struct mark *m, char *why, size_t why_size)
+{
+	uint32_t n = ns->durable_file;
+
+	if (m->state == 0 || n <= found_last(f))
+		return 0;
+	ask_owner(ns, f, n);
+	if (n <= SEGMENTS_MAX && file_length(ns, DATA_FILE, n) >= (int64_t)DAT_HEADER)
+		return found_add(&f->data, &f->data_last, n);
+	if (found_last(f) < 0)
+		return say(
+			why, why_size, -EIO,
+			"active files i%u and d%u are missing: the marker names them, and no other is here",
+			n, n);
+	return say(why, why_size, -EIO,
+		   "active files i%u and d%u are missing: the marker names them, and the last segment here "
+		   "is %lld",
+		   n, n, (long long)found_last(f));
+}
+
+/*
  * The active data file must be there, and as long as the marker says.  When it is not, the owner is asked for it once.
  * It is made new only if nothing names a record in it.
  */
@@ -353,6 +380,8 @@ int load_files(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *las
 		return say(why, why_size, -EINVAL,
 			   "unsupported database: zdb-index-00000 of an early version is here");
 	rc = end_interrupted(ns, f, why, why_size);
+	if (rc == 0)
+		rc = check_marked(ns, f, m, why, why_size);
 	if (rc != 0)
 		return rc;
 	if (found_last(f) < 0) {

@@ -129,7 +129,7 @@ struct zdb_events {
 	 */
 	int (*data_missing)(void *ctx, struct zdb_ns *ns, uint32_t n);
 	/*
-	 * At load only, once: the active data file is missing, or shorter than the marker
+	 * At load only, once: the active data file is missing (the index file too, perhaps), or shorter than the marker
 	 * says.  Blocks until the owner has tried to restore the path; what is there then counts, whatever is answered.
 	 */
 	int (*load_missing)(void *ctx, const char *ns_name, const char *path);
