@@ -33,6 +33,17 @@ struct worker_pool {
 	pthread_t threads[];
 };
 
+/* The oldest waiting job, or NULL. Under the lock. */
+static struct worker_job *take(struct worker_pool *pool)
+{
+	struct list *link = list_pop(&pool->queue);
+
+	if (!link)
+		return NULL;
+	pool->queued--;
+	return container_of(link, struct worker_job, link);
+}
+
 /* Takes jobs until the pool is stopped and the queue is empty. */
 static void *thread_main(void *arg)
 {
@@ -40,18 +51,15 @@ static void *thread_main(void *arg)
 
 	pthread_mutex_lock(&pool->lock);
 	for (;;) {
-		struct list *link;
 		struct worker_job *job;
 		bool is_awaited;
 
 		while (!pool->is_stopping && list_is_empty(&pool->queue))
 			pthread_cond_wait(&pool->wake, &pool->lock);
-		link = list_pop(&pool->queue);
-		if (!link)
+		job = take(pool);
+		if (!job)
 			break;
-		job = container_of(link, struct worker_job, link);
 		is_awaited = job->done != NULL; /* otherwise `run` may free the job */
-		pool->queued--;
 		pool->running++;
 		pthread_mutex_unlock(&pool->lock);
 		job->run(job);
@@ -191,7 +199,7 @@ void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *),
 	list_init(&job->link);
 }
 
-int worker_submit(struct worker_pool *pool, struct worker_job *job)
+static int submit(struct worker_pool *pool, struct worker_job *job, bool wake)
 {
 	int code = 0;
 
@@ -204,10 +212,38 @@ int worker_submit(struct worker_pool *pool, struct worker_job *job)
 		job->is_cancelled = false;
 		list_add_tail(&pool->queue, &job->link);
 		pool->queued++;
-		pthread_cond_signal(&pool->wake);
+		if (wake)
+			pthread_cond_signal(&pool->wake);
 	}
 	pthread_mutex_unlock(&pool->lock);
 	return code;
+}
+
+int worker_submit(struct worker_pool *pool, struct worker_job *job)
+{
+	return submit(pool, job, true);
+}
+
+int worker_submit_quiet(struct worker_pool *pool, struct worker_job *job)
+{
+	return submit(pool, job, false);
+}
+
+bool worker_help(struct worker_pool *pool)
+{
+	struct worker_job *job;
+	bool is_awaited;
+
+	pthread_mutex_lock(&pool->lock);
+	job = take(pool);
+	pthread_mutex_unlock(&pool->lock);
+	if (!job)
+		return false;
+	is_awaited = job->done != NULL; /* otherwise `run` may free the job */
+	job->run(job);
+	if (is_awaited)
+		job->done(job);
+	return true;
 }
 
 unsigned worker_cpu_count(void)

@@ -19,7 +19,7 @@
 struct worker_pool;
 
 struct worker_job {
-	void (*run)(struct worker_job *job); /* in a pool thread */
+	void (*run)(struct worker_job *job); /* in a pool thread, or in the loop's that helps */
 	void (*done)(struct worker_job
 			     *job); /* in the loop's thread; NULL = nobody waits, and `run` may free the job;
 					       otherwise this may free or resubmit it */
@@ -48,6 +48,14 @@ void worker_job_init(struct worker_job *job, void (*run)(struct worker_job *),
 
 /* 0, -EAGAIN when the queue is full (try again after some `done`), -ESHUTDOWN when the pool is being stopped. */
 int worker_submit(struct worker_pool *pool, struct worker_job *job);
+
+/*
+ * For an owner that works along. submit_quiet: the same, but no thread is woken for this job, who is busy may take it. help, in the loop's
+ * thread: runs the oldest waiting job here and calls its `done`; false: none waits. Whoever submits quietly helps until then, or
+ * until a job was submitted that wakes somebody.
+ */
+int worker_submit_quiet(struct worker_pool *pool, struct worker_job *job);
+bool worker_help(struct worker_pool *pool);
 
 /* Processors that this process may run on; at least 1. */
 unsigned worker_cpu_count(void);

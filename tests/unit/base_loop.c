@@ -540,6 +540,90 @@ static void check_worker_stop(void **state)
 	}
 }
 
+static int order[6], ordered;
+
+static void job_run_here(struct worker_job *job)
+{
+	atomic_fetch_add(&container_of(job, struct job, job)->ran, 1);
+}
+
+static void job_done_in_order(struct worker_job *job)
+{
+	order[ordered++] = *(const int *)job->ctx;
+	job_done(job);
+}
+
+/* The loop's thread takes waiting jobs, the oldest first, while the pool's own is busy; what it leaves the pool does, or cancels. */
+static void check_worker_help(void **state)
+{
+	static const int numbers[6] = {0, 1, 2, 3, 4, 5};
+
+	(void)state;
+	for (int drain = 0; drain < 2; drain++) {
+		struct job *jobs = calloc(6, sizeof(*jobs));
+		struct worker_pool *pool;
+		struct loop loop;
+
+		loop_thread = pthread_self();
+		jobs_done = ordered = 0;
+		assert_int_equal(loop_init(&loop), 0);
+		pool = worker_pool_new(&loop, "test", 1, 5, 0);
+		assert_false(worker_help(pool));
+		pthread_mutex_lock(&gate);
+		for (int i = 0; i < 6; i++)
+			worker_job_init(&jobs[i].job, i ? job_run_here : job_wait, job_done_in_order,
+					(void *)(uintptr_t)&numbers[i]);
+		assert_int_equal(worker_submit(pool, &jobs[0].job), 0);
+		while (!atomic_load(&jobs[0].ran))
+			loop_run_once(&loop, 1);
+		for (int i = 1; i < 6; i++)
+			assert_int_equal(i % 2 ? worker_submit_quiet(pool, &jobs[i].job)
+					       : worker_submit(pool, &jobs[i].job),
+					 0);
+		assert_int_equal(worker_submit_quiet(pool, &jobs[0].job), -EAGAIN);
+		for (int i = 1; i < 4; i++) {
+			assert_true(worker_help(pool));
+			assert_int_equal(ordered, i);
+			assert_int_equal(order[i - 1], i);
+			assert_int_equal(atomic_load(&jobs[i].ran), 1);
+		}
+		pthread_mutex_unlock(&gate);
+		worker_pool_free(pool, drain);
+		assert_int_equal(jobs_done, 6);
+		for (int i = 0; i < 6; i++) {
+			assert_int_equal(jobs[i].done, 1);
+			assert_int_equal(atomic_load(&jobs[i].ran), !jobs[i].was_cancelled);
+			assert_true(!drain || !jobs[i].was_cancelled);
+		}
+		loop_release(&loop);
+		free(jobs);
+	}
+}
+
+/* A job that was submitted quietly wakes nobody, and is done all the same: by who helps, by who is woken for another, at the stop. */
+static void check_worker_quiet(void **state)
+{
+	struct job jobs[3] = {0};
+	struct worker_pool *pool;
+	struct loop loop;
+
+	(void)state;
+	loop_thread = pthread_self();
+	jobs_done = 0;
+	assert_int_equal(loop_init(&loop), 0);
+	pool = worker_pool_new(&loop, "test", 1, 4, 0);
+	for (int i = 0; i < 3; i++)
+		worker_job_init(&jobs[i].job, job_run_here, job_done, NULL);
+	assert_int_equal(worker_submit_quiet(pool, &jobs[0].job), 0);
+	assert_int_equal(worker_submit(pool, &jobs[1].job), 0);
+	RUN_UNTIL(&loop, jobs_done == 2);
+	assert_int_equal(worker_submit_quiet(pool, &jobs[2].job), 0);
+	worker_pool_free(pool, true);
+	assert_int_equal(jobs_done, 3);
+	assert_int_equal(atomic_load(&jobs[2].ran), 1);
+	loop_release(&loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -553,6 +637,8 @@ int main(void)
 		cmocka_unit_test(check_no_allocation),
 		cmocka_unit_test(check_workers),
 		cmocka_unit_test(check_worker_stop),
+		cmocka_unit_test(check_worker_help),
+		cmocka_unit_test(check_worker_quiet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
