@@ -76,6 +76,8 @@ const struct sys_ops sys_real = {
 	.opendir = opendir,
 	.readdir = real_readdir,
 	.closedir = closedir,
+	.mmap = mmap,
+	.munmap = munmap,
 	.clock_gettime = clock_gettime,
 	.getrandom = getrandom,
 };

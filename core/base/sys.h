@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/types.h>
@@ -76,6 +77,10 @@ struct sys_ops {
 	DIR *(*opendir)(const char *path);
 	struct dirent *(*readdir)(DIR *dir);
 	int (*closedir)(DIR *dir);
+
+	/* Mapping, for reading only; who reads a mapped file guards himself (core/base/mem_guard.h). */
+	void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
+	int (*munmap)(void *addr, size_t len);
 
 	int (*clock_gettime)(clockid_t clock, struct timespec *ts);
 	ssize_t (*getrandom)(void *data, size_t len, unsigned flags);

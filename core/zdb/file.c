@@ -152,10 +152,10 @@ int fd_get_sized(struct zdb_ns *ns, enum which which, uint32_t number, struct zd
 
 void fd_put(struct zdb *eng, struct zdb_fd *f)
 {
-	(void)eng;
 	assert(f->refs > 0);
 	if (--f->refs > 0)
 		return;
+	map_drop(eng, f);
 	sys->close(f->fd);
 	mem_free(f);
 }

@@ -197,6 +197,9 @@ static int check_options(struct zdb *eng, const struct zdb_options *o, char *why
 	eng->lock_fd[0] = eng->lock_fd[1] = -1;
 	eng->next_ns_id = 1;
 	list_init(&eng->unflushed);
+	list_init(&eng->maps);
+	if (sizeof(void *) < 8)
+		eng->opt.map_max = 0; /* addresses are few */
 	eng->now_ms = 0;
 	eng->data_root = mem_strdup(o->data_root);
 	eng->index_root = mem_strdup(o->index_root);

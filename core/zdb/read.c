@@ -40,9 +40,11 @@ static int bad_record(struct zdb_ns *ns)
 	return -EIO;
 }
 
-/* Payloads of a namespace are much alike: up at once, down slowly. */
+/* Payloads of a namespace are much alike: up at once, down slowly.  Of one that stays in its file only the head is wanted. */
 static uint32_t guess_next(uint32_t guess, uint32_t len)
 {
+	if (len > SCRATCH_SIZE)
+		return GUESS_MIN;
 	if (len > guess)
 		guess = len < GUESS_MAX ? len : GUESS_MAX;
 	else
@@ -51,10 +53,12 @@ static uint32_t guess_next(uint32_t guess, uint32_t len)
 }
 
 /* A payload that stays where it is: read it with zdb_read_run(). */
-static void read_later(struct zdb_fd *f, uint32_t off, const struct want *w, struct zdb_read *rd)
+static void read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
+		       struct zdb_read *rd)
 {
 	rd->file = f;
 	f->refs++;
+	rd->mapped = map_at(ns, f, off, DAT_RECORD + w->klen + rd->length);
 	rd->offset = off;
 	rd->klen = (uint32_t)w->klen;
 	memcpy(rd->key, w->key, w->klen);
@@ -108,7 +112,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	if (!w->exact)
 		ns->read_guess = guess_next(ns->read_guess, r.len);
 	if (head + r.len > SCRATCH_SIZE) {
-		read_later(f, off, w, rd);
+		read_later(ns, f, off, w, rd);
 		return 0;
 	}
 	if ((size_t)n < head + r.len) {

@@ -2,6 +2,7 @@
  * read_run.c - the slow part of a big read, in any thread: it touches the read, its file and nothing of the engine.
  */
 #include "core/base/mem_copy.h"
+#include "core/base/mem_guard.h"
 #include "core/zdb/zdb_int.h"
 
 #define VERIFY_PIECE (32u << 10) /* stays in the processor's first caches */
@@ -109,6 +110,35 @@ int zdb_read_verify(const struct zdb_read *rd, uint32_t from, uint32_t count)
 		left -= n;
 	}
 	return rc != 0 ? rc : crc == rd->crc ? 0 : -EIO;
+}
+
+struct mapped_check {
+	const struct zdb_read *rd;
+	bool whole;
+	int rc;
+};
+
+static void check_mapped(void *ctx)
+{
+	struct mapped_check *c = ctx;
+	const uint8_t *record = c->rd->mapped;
+
+	c->rc = head_same(c->rd, record);
+	if (c->rc == 0 && c->whole &&
+	    zdb_crc(0, record + DAT_RECORD + c->rd->klen, c->rd->length) != c->rd->crc)
+		c->rc = -EIO;
+}
+
+int zdb_read_mapped(const struct zdb_read *rd, uint32_t from, uint32_t count, const uint8_t **payload)
+{
+	struct mapped_check check = {.rd = rd, .whole = count >= rd->length - count};
+
+	if (rd->data != NULL || from > rd->length || count > rd->length - from)
+		return -EINVAL;
+	if (rd->mapped == NULL)
+		return -EOPNOTSUPP;
+	*payload = rd->mapped + DAT_RECORD + rd->klen + from;
+	return mem_guard_run(check_mapped, &check) ? check.rc : -EIO;
 }
 
 void zdb_read_place(const struct zdb_read *rd, uint32_t from, int *fd, uint64_t *offset)

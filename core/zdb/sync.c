@@ -392,6 +392,7 @@ struct zdb_sync *zdb_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms)
 {
 	*next_ms = UINT64_MAX;
 	eng->now_ms = now_ms;
+	maps_tick(eng, now_ms, next_ms);
 	/* Where the last job was found the search goes on, so that many of them cost one walk together. */
 	for (size_t n = 0; n < eng->slots_count; n++) {
 		size_t i = (eng->tick_at + n) % eng->slots_count;

@@ -15,7 +15,7 @@
  *
  * Threads and locks.  An engine has ONE owner thread: every function here must be called from it, and there are
  * no locks inside.  The exceptions are marked "any thread": zdb_sync_run() (the slow part of a sync),
- * zdb_read_run() (the slow part of a big read), zdb_proof_run() (hashing a segment before its eviction) and
+ * zdb_read_run() and its like (the slow part of a big read), zdb_proof_run() (hashing a segment before its eviction) and
  * zdb_compact_run() (copying a segment).  The objects they take belong to the caller between their begin and end
  * calls, which are owner-thread calls.
  * Callbacks in `struct zdb_events` and wake functions of waiters are called in the owner thread, from inside an
@@ -165,6 +165,10 @@ struct zdb_options {
 	uint32_t prealloc_max; /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
 	uint64_t
 		file_max; /* the process may make files of so many bytes (0 = any): preallocating does not tell */
+	/*
+	 * Bytes of data files that are mapped for zdb_read_mapped() at most; 0 = none ever. Who sets it has called mem_guard_install().
+	 */
+	uint64_t map_max;
 	uint32_t fds_max;          /* open files kept for reading (0 = 128) */
 	uint32_t missing_limit_ms; /* how long a waiter waits for a segment (0 = 60,000) */
 	const struct zdb_events *events;
@@ -278,7 +282,8 @@ struct zdb_read {
 	const uint8_t *data;
 	/* private from here */
 	struct zdb_fd *file;
-	uint32_t offset; /* of the data record */
+	const uint8_t *mapped; /* the record, when its file is mapped */
+	uint32_t offset;       /* of the data record */
 	uint32_t klen;
 	uint8_t key[ZDB_KEY_MAX + 1];
 };
@@ -304,6 +309,14 @@ int zdb_read_run(const struct zdb_read *rd, uint32_t from, uint32_t count, void 
  */
 int zdb_read_verify(const struct zdb_read *rd, uint32_t from, uint32_t count);
 void zdb_read_place(const struct zdb_read *rd, uint32_t from, int *fd, uint64_t *offset);
+
+/*
+ * The same for a payload whose segment is mapped: any thread.  Verifies as zdb_read_verify() does, and tells the address of payload byte
+ * `from`, which is good until zdb_read_end().  To be used at once: a page that was verified may still be lost (the disk fails before it
+ * is used).  Whoever touches these bytes does so under mem_guard_run(), or leaves it to a system call, which says EFAULT then.
+ * 0, -EIO, -EOPNOTSUPP it is not mapped: for the two above.
+ */
+int zdb_read_mapped(const struct zdb_read *rd, uint32_t from, uint32_t count, const uint8_t **payload);
 
 /* Owner thread.  Ends a read that zdb_get() and friends returned 0 for. */
 void zdb_read_end(struct zdb_ns *ns, struct zdb_read *rd);
@@ -391,7 +404,8 @@ int zdb_sync(struct zdb_ns *ns, enum zdb_sync_kind kind);
 void zdb_sync_files(struct zdb *eng);
 
 /*
- * Background work: starts the sync that must precede waiting in-place rewrites and the writeback of a long log, expires waiters.  now_ms: any
+ * Background work: starts the sync that must precede waiting in-place rewrites and the writeback of a long log, expires waiters, gives
+ * back maps that nobody has used for a while.  now_ms: any
  * monotonic clock, the same in all calls.  Returns a sync to run like one from zdb_sync_begin(), or NULL.  Call
  * until NULL.  *next_ms: time of the next needed call, UINT64_MAX = only after tick_wanted.
  */

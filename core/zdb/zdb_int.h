@@ -4,6 +4,7 @@
  * One idea per file:
  *   fmt     bytes of records and headers          table   user keys -> records, keys on disk
  *   pend    in-place rewrites that wait           bits    sets of file numbers
+ *   map     data files mapped for big reads
  *   file    descriptor cache, append ends         index   index records: lookup, overlay, appends, applying rewrites
  *   mark    marker and sums                       write   set and del
  *   read    get, check, raw, waiters              scan    scan, history, cursors
@@ -59,6 +60,10 @@ struct zdb_fd {
 	enum which which;
 	uint32_t number;
 	uint64_t ns_id;
+	const uint8_t *map; /* of the whole file; NULL = none */
+	size_t map_size;
+	bool map_used;        /* since the last sweep */
+	struct list map_link; /* in eng->maps */
 	struct zdb_fd *hash_next;
 	struct zdb_fd *lru_prev, *lru_next; /* both NULL = not in the cache */
 };
@@ -205,6 +210,9 @@ struct zdb {
 	struct list unflushed;
 	struct refused *refused;
 	struct fd_cache fds;
+	struct list maps; /* zdb_fds that have one */
+	uint64_t mapped;  /* bytes of them */
+	uint64_t sweep_ms;
 	struct zdb_stats stats;
 	uint8_t *scratch; /* SCRATCH_SIZE */
 	uint8_t *big;     /* grown on demand for payloads handed out whole; at most ZDB_PAYLOAD_MAX + 273 */
@@ -234,6 +242,15 @@ void ns_io_error(struct zdb_ns *ns, enum which which, bool write);
 
 /* Reads from any file of the namespace, the active ones through their tails.  -ENOENT: no such file. */
 ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf, size_t size, uint32_t off);
+
+/* ---- map.c */
+/*
+ * The bytes [off, off + size) of a data file in its map, which is made for it when none is there; NULL: it has none, or these are not
+ * inside. They stay while the file is referenced, and are read under mem_guard_run() only.
+ */
+const uint8_t *map_at(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size);
+void map_drop(struct zdb *eng, struct zdb_fd *f); /* no-op without one */
+void maps_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms);
 
 /* ---- tail.c */
 int tail_open(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number);

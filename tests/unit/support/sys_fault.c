@@ -381,6 +381,16 @@ static int f_closedir(DIR *dir)
 	return F.lower->closedir(dir);
 }
 
+static void *f_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+	return fails(SYS_CALL_MAP, NULL, fd) ? MAP_FAILED : F.lower->mmap(addr, len, prot, flags, fd, off);
+}
+
+static int f_munmap(void *addr, size_t len)
+{
+	return F.lower->munmap(addr, len);
+}
+
 static int f_clock_gettime(clockid_t clock, struct timespec *ts)
 {
 	uint64_t ms;
@@ -441,6 +451,8 @@ static const struct sys_ops fault_table = {
 	.opendir = f_opendir,
 	.readdir = f_readdir,
 	.closedir = f_closedir,
+	.mmap = f_mmap,
+	.munmap = f_munmap,
 	.clock_gettime = f_clock_gettime,
 	.getrandom = f_getrandom,
 };
