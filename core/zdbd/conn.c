@@ -99,12 +99,15 @@ static bool has_output(const struct client *c)
 	return c->out.len > 0 || payload_sending(c);
 }
 
+/* Who waits for a worker is done soon, and mostly asks for nothing until then: what is waited for stays, until it does. */
 static void interest(struct client *c)
 {
 	uint32_t events = 0;
 
 	if (!c->closing && !is_blocked(c))
 		events |= EPOLLIN;
+	else if (!c->closing && c->block == BLOCK_JOB)
+		events |= c->io.events & EPOLLIN;
 	if (c->socket_full && has_output(c) && !c->holding)
 		events |= EPOLLOUT;
 	loop_io_set(&c->io, events);
@@ -122,6 +125,13 @@ static void op_end(struct client *c)
 	list_init(&op->sync.link);
 }
 
+static void client_close(struct client *c)
+{
+	if (c->io.fd >= 0)
+		close(c->io.fd);
+	c->io.fd = -1;
+}
+
 void client_drop(struct client *c, const char *why)
 {
 	struct zdbd *d = c->d;
@@ -133,7 +143,10 @@ void client_drop(struct client *c, const char *why)
 			  (unsigned long long)c->id);
 	c->dead = true;
 	loop_io_del(&c->io);
-	close(c->io.fd);
+	if (c->op.busy)
+		shutdown(c->io.fd, SHUT_RDWR); /* a worker may be sending: this number stays its client's */
+	else
+		client_close(c);
 	zdb_waiter_cancel(&c->op.waiter);
 	sync_cancel(&c->op.sync);
 	sync_cancel(&c->hold);
@@ -163,6 +176,7 @@ void client_free_dead(struct zdbd *d)
 		if (c->op.busy)
 			continue;
 		list_del(it);
+		client_close(c);
 		op_end(c);
 		payload_drop(c);
 		buf_clear(&c->in);
@@ -542,6 +556,8 @@ static void on_client(struct loop_io *io, uint32_t events)
 	}
 	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !is_blocked(c) && !c->closing)
 		receive(c);
+	else if (events & EPOLLIN)
+		loop_io_set(&c->io, c->io.events & ~(uint32_t)EPOLLIN);
 }
 
 /* ---------------------------------------------------------------------------------------------- accepting */

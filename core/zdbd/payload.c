@@ -1,10 +1,14 @@
 /*
  * payload: how the bytes of a value leave. The reply to a GET is its header, the payload and a line end.
  *
- * A small payload is copied into the client's replies, over TCP also one of up to 1 MiB. A larger one that is in memory, and the last thing this client asked for, goes to
- * the socket from where it lies. A big one is verified first, piece by piece, and then sent from its file by the kernel: it is never
+ * A small payload is copied into the client's replies. A larger one that is in memory, and the last thing this client asked for, goes to
+ * the socket from where it lies. A big one is verified where the page cache has it, and leaves from there as one message with its
+ * header and its line end. What the socket does not take at once, and what is not mapped, is sent from the file by the kernel. It is never
  * copied into our memory, unless it is the end of one that the client is slow to take. While bytes leave from a file the client is
  * blocked, so that nothing is appended behind the header.
+ *
+ * Verifying, and sending what the socket takes, is one job, that any thread may run: it touches its payload and the client's socket,
+ * which stays open as long as the job is out. All else is the loop's.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,8 +23,11 @@
 
 #define DIRECT_MIN   1024u        /* less is copied: cheaper than the longer system call */
 #define DIRECT_ANY   (16u << 10)  /* this much goes at once, whatever else the client has asked for already */
-#define VERIFY_AHEAD 4u           /* payloads that wait for a worker although the cache is warm */
 #define SEND_PIECE   (256u << 10) /* of one sendfile: others get their turn */
+#define HELP_US      2000         /* of a turn: then others get theirs */
+#define LINE_END     "\r\n"
+#define LINE_END_LEN 2u
+#define LOST         "a payload that was verified cannot be read"
 
 struct payload {
 	struct worker_job job;
@@ -28,12 +35,19 @@ struct payload {
 	struct zdb_ns *ns; /* referenced */
 	struct zdb_read rd;
 	uint32_t from, count;
-	bool verified; /* or not: err tells */
-	bool sending;  /* its header is in the replies */
-	int err;
-	int fd;
-	uint64_t offset; /* of the byte that leaves next */
-	uint32_t left;
+	char head[24];
+	uint32_t head_len;
+	uint32_t
+		sent; /* bytes of head, payload and line end that have left, or lie in the client's replies */
+	/* of the job, until its end */
+	int socket; /* where it may send; -1: nowhere */
+	bool warm;  /* the bytes lie in the page cache, as far as we know */
+	int err;    /* of verifying */
+	int send_errno;
+	bool waited; /* for the disk, probably */
+	/* of the loop */
+	bool verified; /* the job has ended */
+	bool sending;  /* the reply has begun to leave */
 };
 
 bool payload_pending(const struct client *c)
@@ -41,9 +55,15 @@ bool payload_pending(const struct client *c)
 	return c->payload != NULL;
 }
 
+/* How much of the reply payload_send() sends: the line end goes with the replies. */
+static uint32_t payload_end(const struct payload *p)
+{
+	return p->head_len + p->count;
+}
+
 bool payload_sending(const struct client *c)
 {
-	return c->payload && c->payload->sending && c->payload->left > 0;
+	return c->payload && c->payload->sending && c->payload->sent < payload_end(c->payload);
 }
 
 void payload_drop(struct client *c)
@@ -60,37 +80,83 @@ void payload_drop(struct client *c)
 
 /* --------------------------------------------------------------------------------------------------- from memory */
 
-/* Replies wait for nothing: what is handed over now may leave now. */
+/* Replies wait for something: a write, a sync, room in the socket. */
+static bool must_wait(const struct client *c)
+{
+	return c->wrote || c->unsynced || c->holding || c->socket_full || c->mirror;
+}
+
+/* What is handed over now may leave now. */
 static bool may_leave(const struct client *c)
 {
-	return c->out.len == 0 && !c->wrote && !c->unsynced && !c->holding && !c->socket_full && !c->mirror;
+	return c->out.len == 0 && !must_wait(c);
+}
+
+/* The same, when the replies before it need not wait either: they leave first. */
+static bool may_leave_after_others(struct client *c)
+{
+	if (c->out.len > 0 && !must_wait(c))
+		client_send_now(c);
+	return !c->dead && may_leave(c);
+}
+
+/* A reply as the parts of one message. */
+struct parts {
+	struct iovec iov[3];
+	size_t count;
+};
+
+/* What remains of header, payload and line end when `skip` bytes of them are gone. */
+static void parts_left(struct parts *parts, const char *head, size_t head_len, const uint8_t *data,
+		       size_t count, size_t skip)
+{
+	const void *at[3] = {head, data, LINE_END};
+	const size_t len[3] = {head_len, count, LINE_END_LEN};
+
+	parts->count = 0;
+	for (size_t i = 0; i < 3; i++) {
+		size_t gone = skip < len[i] ? skip : len[i];
+
+		skip -= gone;
+		if (gone < len[i])
+			parts->iov[parts->count++] =
+				(struct iovec){(char *)(uintptr_t)at[i] + gone, len[i] - gone};
+	}
+}
+
+/* Bytes that the socket took, or -1: see errno. */
+static ssize_t parts_send(int socket, struct parts *parts)
+{
+	struct msghdr message = {.msg_iov = parts->iov, .msg_iovlen = parts->count};
+	ssize_t n;
+
+	do
+		n = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (n < 0 && errno == EINTR);
+	return n < 0 && errno == EAGAIN ? 0 : n;
 }
 
 /* Sends header, payload and line end as one message; what the socket does not take is copied. */
 static void send_direct(struct client *c, const uint8_t *data, uint32_t count)
 {
 	char line[24];
-	size_t head = resp_bulk_header(line, count), skip;
-	struct iovec iov[3] = {{line, head}, {(void *)(uintptr_t)data, count}, {"\r\n", 2}};
-	struct msghdr message = {.msg_iov = iov, .msg_iovlen = 3};
-	ssize_t n = sendmsg(c->io.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	size_t head = resp_bulk_header(line, count);
+	struct parts parts;
+	ssize_t n;
 
-	if (n < 0 && errno != EAGAIN && errno != EINTR) {
+	parts_left(&parts, line, head, data, count, 0);
+	n = parts_send(c->io.fd, &parts);
+	if (n < 0) {
 		client_drop(c, NULL);
 		return;
 	}
-	skip = n > 0 ? (size_t)n : 0;
-	c->d->stats.tx_bytes += skip;
-	for (size_t i = 0; i < 3 && !c->dead; i++) {
-		size_t gone = skip < iov[i].iov_len ? skip : iov[i].iov_len;
-
-		skip -= gone;
-		if (gone < iov[i].iov_len)
-			reply_bytes(c, (const uint8_t *)iov[i].iov_base + gone, iov[i].iov_len - gone);
-	}
+	c->d->stats.tx_bytes += (uint64_t)n;
+	parts_left(&parts, line, head, data, count, (size_t)n);
+	for (size_t i = 0; i < parts.count && !c->dead; i++)
+		reply_bytes(c, parts.iov[i].iov_base, parts.iov[i].iov_len);
 }
 
-/* ------------------------------------------------------------------------------------------------------ verifying */
+/* -------------------------------------------------------------------------------------------------------- the job */
 
 /* How often this thread has waited for something. */
 static long waits_so_far(void)
@@ -100,140 +166,201 @@ static long waits_so_far(void)
 	return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nvcsw : 0;
 }
 
-/*
- * What lies in the page cache is verified here: a worker would cost more than the reading. A read that had to wait for the disk shows
- * that the cache is cold: for a while then workers read, and nobody else waits. (Only the time would not do: on a busy machine it is
- * long because others run.)
- */
-static void note_waits(struct zdbd *d, long before)
+/* Sends of the reply what the socket takes at once. */
+static void send_mapped(struct payload *p, const uint8_t *data)
 {
-	if (waits_so_far() != before)
-		d->reads_slow_until_ms = loop_now_ms(d->loop) + READ_SLOW_MS;
+	struct parts parts;
+	ssize_t n;
+
+	parts_left(&parts, p->head, p->head_len, data, p->count, 0);
+	n = parts_send(p->socket, &parts);
+	if (n < 0)
+		p->send_errno = errno;
+	else
+		p->sent = (uint32_t)n;
 }
 
-static void verify_here(struct payload *p)
-{
-	struct zdbd *d = p->c->d;
-	long waits = waits_so_far();
-
-	p->err = zdb_read_verify(&p->rd, p->from, p->count);
-	p->verified = true;
-	d->verified_here++;
-	note_waits(d, waits);
-}
-
-static void verify_run(struct worker_job *job)
+static void payload_run(struct worker_job *job)
 {
 	struct payload *p = job->ctx;
+	long waits = waits_so_far();
+	const uint8_t *data = NULL;
 
-	p->err = zdb_read_verify(&p->rd, p->from, p->count);
+	/* cold, a map would have the disk read page by page */
+	p->err = p->warm ? zdb_read_mapped(&p->rd, p->from, p->count, &data) : -EOPNOTSUPP;
+	if (p->err == -EOPNOTSUPP)
+		p->err = zdb_read_verify(&p->rd, p->from, p->count);
+	p->waited = waits_so_far() != waits;
+	if (!p->err && data && p->socket >= 0)
+		send_mapped(p, data);
 }
 
-static void verify_done(struct worker_job *job)
+static const char *send_failure(int error)
+{
+	if (error == ENODATA)
+		return "a segment ended before its record";
+	return error == EFAULT || error == EIO ? LOST : NULL;
+}
+
+/* The client goes on, unless it is gone. */
+static void payload_ended(struct payload *p)
+{
+	struct client *c = p->c;
+	struct zdbd *d = c->d;
+
+	p->verified = true;
+	if (p->waited)
+		d->reads_slow_until_ms = loop_now_ms(d->loop) + READ_SLOW_MS;
+	d->stats.tx_bytes += p->sent;
+	if (p->send_errno)
+		client_drop(c, send_failure(p->send_errno));
+}
+
+static void payload_done(struct worker_job *job)
 {
 	struct payload *p = job->ctx;
 	struct client *c = p->c;
 
-	p->verified = true;
-	c->d->verifying--;
 	c->op.busy = false;
+	payload_ended(p);
 	if (c->dead)
 		turn_wanted(c->d); /* it waited for us to be freed */
 	else
 		client_resume(c, 0);
 }
 
+/*
+ * A read that had to wait for the disk shows that the cache is cold: for a while then workers read, and nobody else waits. (Only the
+ * time would not do: on a busy machine it is long because others run.)
+ */
 static bool is_cold(const struct zdbd *d)
 {
 	return d->read_pool && loop_now_ms(d->loop) < d->reads_slow_until_ms;
 }
 
 /*
- * Workers verify while the cache is cold; and when one turn brings several big reads, those behind the first, as long as a worker
- * will come to it soon: then all processors read.
+ * Has another thread run it, or this one at the end of the turn. False: it has to be done here, now. What lies in the page cache costs
+ * processor time only: the loop does its share of that, and the first of a turn wakes nobody, as it may be alone.
  */
-static bool worker_wanted(struct zdbd *d)
-{
-	if (!d->read_pool)
-		return false;
-	return is_cold(d) || (d->verified_here > 0 && d->cpus > 1 && d->verifying < VERIFY_AHEAD);
-}
-
-/* Has a worker verify it. False: it has to be done here. */
-static bool verify_elsewhere(struct payload *p)
+static bool payload_submit(struct payload *p)
 {
 	struct client *c = p->c;
 	struct zdbd *d = c->d;
+	int err;
 
-	if (!worker_wanted(d))
+	worker_job_init(&p->job, payload_run, payload_done, p);
+	if (!p->warm)
+		err = worker_submit(d->read_pool, &p->job);
+	else if (!d->hot_pool)
+		err = -EAGAIN;
+	else if (d->hot_reads++ == 0)
+		err = worker_submit_quiet(d->hot_pool, &p->job);
+	else
+		err = worker_submit(d->hot_pool, &p->job);
+	if (err)
 		return false;
-	worker_job_init(&p->job, verify_run, verify_done, p);
-	if (worker_submit(d->read_pool, &p->job))
-		return false;
-	d->verifying++;
+	turn_wanted(d);
 	c->op.busy = true;
 	c->block = BLOCK_JOB;
 	return true;
 }
 
-/* ---------------------------------------------------------------------------------------------------- from the file */
+void payload_help(struct zdbd *d)
+{
+	uint64_t until_ns;
+
+	if (d->hot_reads == 0)
+		return;
+	until_ns = clock_mono_ns() + (uint64_t)HELP_US * 1000;
+	d->hot_reads = 0;
+	while (worker_help(d->hot_pool))
+		if (clock_mono_ns() > until_ns) {
+			d->hot_reads = 1; /* some may wait that woke nobody */
+			turn_wanted(d);
+			break;
+		}
+}
+
+/* ------------------------------------------------------------------------------------------------- from the loop */
+
+/* One sendfile of payload bytes. 0, or the error; ENODATA: the file ends before them. */
+static int send_file(struct payload *p, int socket)
+{
+	uint32_t at = p->sent - p->head_len, left = p->count - at;
+	uint64_t offset;
+	off_t from;
+	ssize_t n;
+	int fd;
+
+	zdb_read_place(&p->rd, p->from + at, &fd, &offset);
+	from = (off_t)offset;
+	do
+		n = sendfile(socket, fd, &from, left < SEND_PIECE ? left : SEND_PIECE);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return ENODATA;
+	if (n < 0)
+		return errno == EAGAIN ? 0 : errno;
+	p->sent += (uint32_t)n;
+	return 0;
+}
 
 /* What is left is copied into the replies. */
 static void send_copy(struct client *c)
 {
 	struct payload *p = c->payload;
-	uint8_t *to = reply_room(c, p->left);
+	uint32_t left = payload_end(p) - p->sent;
+	uint8_t *to = reply_room(c, left);
 
 	if (!to)
 		return;
-	if (zdb_read_run(&p->rd, p->from + (p->count - p->left), p->left, to)) {
-		client_drop(c, "a payload that was verified cannot be read");
+	if (zdb_read_run(&p->rd, p->from + (p->count - left), left, to)) {
+		client_drop(c, LOST);
 		return;
 	}
-	buf_added(&c->out, p->left);
-	p->left = 0;
+	buf_added(&c->out, left);
+	p->sent += left;
 }
 
 bool payload_send(struct client *c)
 {
 	struct payload *p = c->payload;
 
-	while (p->left > 0 && !c->dead) {
-		off_t at = (off_t)p->offset;
-		ssize_t n = sendfile(c->io.fd, p->fd, &at, p->left < SEND_PIECE ? p->left : SEND_PIECE);
+	while (payload_sending(c) && !c->dead) {
+		uint32_t before = p->sent;
+		int error = send_file(p, c->io.fd);
 
-		if (n > 0) {
-			p->offset += (uint64_t)n;
-			p->left -= (uint32_t)n;
-			c->d->stats.tx_bytes += (uint64_t)n;
+		if (p->sent > before) {
+			c->d->stats.tx_bytes += p->sent - before;
 			c->progress_ms = loop_now_ms(c->d->loop);
-		} else if (n < 0 && errno == EAGAIN) {
+		} else if (error == 0) {
 			/* its next requests are read meanwhile: it may be sending all of them before it takes a reply */
-			if (p->left <= OUT_HIGH)
+			if (payload_end(p) - p->sent <= OUT_HIGH)
 				send_copy(c);
 			return true;
-		} else if (n < 0 && (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP)) {
+		} else if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
 			send_copy(c);
-		} else if (n == 0 || errno != EINTR) {
-			client_drop(c, n == 0 ? "a segment ended before its record" : NULL);
+		} else {
+			client_drop(c, send_failure(error));
 		}
 	}
 	return false;
 }
 
-/* Header into the replies; then as much as the socket takes now, if nothing must be waited for. */
+/* What has not left of the header goes into the replies; then as much as the socket takes now, if nothing must be waited for. */
 static void send_begin(struct client *c)
 {
 	struct payload *p = c->payload;
 	bool now = may_leave(c);
-	char line[24];
 
-	zdb_read_place(&p->rd, p->from, &p->fd, &p->offset);
-	p->left = p->count;
-	reply_bytes(c, line, resp_bulk_header(line, p->count));
-	if (c->dead)
-		return;
 	p->sending = true;
+	if (p->sent < p->head_len) {
+		reply_bytes(c, p->head + p->sent, p->head_len - p->sent);
+		p->sent = p->head_len;
+	}
+	if (c->dead || !payload_sending(c))
+		return;
+	client_output(c);
 	if (now)
 		client_send_now(c);
 }
@@ -241,8 +368,9 @@ static void send_begin(struct client *c)
 enum verdict payload_finish(struct client *c)
 {
 	struct payload *p = c->payload;
+	uint32_t whole = payload_end(p) + LINE_END_LEN;
 
-	if (p->verified && !p->err && !p->sending)
+	if (!c->dead && p->verified && !p->err && !p->sending)
 		send_begin(c);
 	if (!c->dead && (!p->verified || payload_sending(c))) {
 		c->block = p->verified ? BLOCK_SEND : BLOCK_JOB;
@@ -250,48 +378,22 @@ enum verdict payload_finish(struct client *c)
 	}
 	if (!c->dead && p->err)
 		reply_error(c, "Internal Error");
-	else if (!c->dead)
-		reply_bytes(c, "\r\n", 2);
+	else if (!c->dead && p->sent < whole)
+		reply_bytes(c, LINE_END + LINE_END_LEN - (whole - p->sent), whole - p->sent);
 	if (!c->dead)
 		payload_drop(c); /* a dead client's goes with it */
 	return DONE;
 }
 
-/*
- * Over TCP the kernel sends what it copies in larger pieces than what it takes from a file page by page: a payload that fits the replies
- * is read into them, and leaves at once, while it is in the processor's cache.
- */
-static enum verdict reply_read(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
-{
-	uint8_t *at = reply_room(c, (size_t)count + 32);
-	long waits = waits_so_far();
-	size_t head;
-	int err;
-
-	if (!at) {
-		zdb_read_end(c->ns, rd);
-		return DONE;
-	}
-	head = resp_bulk_header((char *)at, count);
-	err = zdb_read_run(rd, from, count, at + head);
-	note_waits(c->d, waits);
-	zdb_read_end(c->ns, rd);
-	if (err) {
-		reply_error(c, "Internal Error");
-		return DONE;
-	}
-	buf_added(&c->out, head + count);
-	reply_bytes(c, "\r\n", 2);
-	return DONE;
-}
-
 static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
 {
-	struct payload *p = mem_calloc(1, sizeof(*p));
+	int socket = may_leave_after_others(c) ? c->io.fd : -1;
+	struct payload *p = c->dead ? NULL : mem_calloc(1, sizeof(*p));
 
 	if (!p) {
 		zdb_read_end(c->ns, rd);
-		reply_error(c, "Internal Memory Error");
+		if (!c->dead)
+			reply_error(c, "Internal Memory Error");
 		return DONE;
 	}
 	p->c = c;
@@ -299,17 +401,19 @@ static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t fr
 	p->rd = *rd;
 	p->from = from;
 	p->count = count;
+	p->head_len = (uint32_t)resp_bulk_header(p->head, count);
+	p->socket = socket;
+	p->warm = !is_cold(c->d);
 	c->payload = p;
-	if (verify_elsewhere(p))
+	if (payload_submit(p))
 		return BLOCKED;
-	verify_here(p);
+	payload_run(&p->job);
+	payload_ended(p);
 	return payload_finish(c);
 }
 
 enum verdict reply_payload(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
 {
-	if (!rd->data && !c->is_unix && count <= OUT_HIGH && !is_cold(c->d))
-		return reply_read(c, rd, from, count);
 	if (!rd->data)
 		return reply_big(c, rd, from, count);
 	if (count >= DIRECT_MIN && (count >= DIRECT_ANY || !c->asks_more) && may_leave(c))

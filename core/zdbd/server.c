@@ -11,6 +11,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/mem_guard.h"
 #include "core/base/sys.h"
 #include "core/zdbd/zdbd_int.h"
 
@@ -20,6 +21,7 @@ extern char **environ;
 #define SYNC_QUEUE     4096
 #define READ_THREADS   2
 #define READ_QUEUE     1024
+#define HOT_THREADS    3 /* at most: the loop takes its share */
 #define GRACE_MS       10000
 #define ENV_MAX        4096
 #define READY_LIMIT_MS 600000
@@ -40,9 +42,9 @@ static void turn_end(struct loop_post *post)
 		log_err("cannot write what was answered: %s", err_str(err));
 		client_drop_writers(d);
 	}
-	d->verified_here = 0;
 	client_send_pending(d);
 	sync_start_wanted(d);
+	payload_help(d);
 	client_free_dead(d);
 }
 
@@ -171,7 +173,6 @@ struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
 	d->loop = loop;
 	d->opt = *options;
 	d->spare_fd = -1;
-	d->cpus = worker_cpu_count();
 	init_lists(d);
 	loop_post_init(&d->turn, turn_end, d);
 	loop_post_init(&d->run, run_ready, d);
@@ -332,6 +333,18 @@ static uint64_t file_limit(void)
 	return getrlimit(RLIMIT_FSIZE, &r) == 0 && r.rlim_cur != RLIM_INFINITY ? r.rlim_cur : 0;
 }
 
+/* Of data files, for reading: by default as much as the page cache could hold of them. None when a fault in one would end us. */
+static uint64_t map_max(const struct zdbd *d)
+{
+	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+
+	if (mem_guard_install())
+		return 0;
+	if (d->opt.map_max)
+		return d->opt.map_max;
+	return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
+}
+
 int zdbd_open(struct zdbd *d, struct err_text *why)
 {
 	struct zdb_options zo = {
@@ -342,6 +355,7 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		.want_bundles = d->opt.spool_dir != NULL,
 		.gather_writes = true,
 		.file_max = file_limit(),
+		.map_max = map_max(d),
 		.missing_limit_ms = (uint32_t)d->opt.missing_limit_ms,
 		.events = &zdbd_events,
 		.events_ctx = d,
@@ -389,6 +403,18 @@ int zdbd_ready(struct zdbd *d, struct err_text *why)
 	return err_set(why, -ECANCELED, "the hook `ready` did not succeed");
 }
 
+/* For reads that cost processor time only: as many threads as there are processors beside the loop's. */
+static bool hot_pool_start(struct zdbd *d)
+{
+	unsigned threads = worker_cpu_count() - 1;
+
+	if (threads == 0)
+		return true;
+	d->hot_pool = worker_pool_new(d->loop, "zdb-hot", threads < HOT_THREADS ? threads : HOT_THREADS,
+				      READ_QUEUE, 0);
+	return d->hot_pool != NULL;
+}
+
 int zdbd_serve(struct zdbd *d, struct err_text *why)
 {
 	struct zdb_ns *ns = NULL;
@@ -398,7 +424,7 @@ int zdbd_serve(struct zdbd *d, struct err_text *why)
 	d->read_pool = worker_pool_new(d->loop, "zdb-read", READ_THREADS, READ_QUEUE, 0);
 	if (d->spool)
 		d->spool_pool = worker_pool_new(d->loop, "zdb-spool", 1, SYNC_QUEUE, 0);
-	if (!d->sync_pool || !d->read_pool || (d->spool && !d->spool_pool))
+	if (!d->sync_pool || !d->read_pool || !hot_pool_start(d) || (d->spool && !d->spool_pool))
 		return err_set(why, -errno, "cannot start threads: %s", err_str(errno));
 	d->serving = true;
 	err = listen_start(d);
@@ -504,6 +530,8 @@ static void settle(struct zdbd *d)
 	d->sync_pool = NULL;
 	worker_pool_free(d->read_pool, true);
 	d->read_pool = NULL;
+	worker_pool_free(d->hot_pool, true);
+	d->hot_pool = NULL;
 	client_free_dead(d);
 	missing_forget(d);
 	loop_timer_stop(&d->tick);

@@ -57,6 +57,7 @@ struct zdbd_options {
 	const char *const *temps; /* namespaces beside "*-temp" that are never stored */
 	size_t temps_count;
 
+	uint64_t map_max; /* bytes of data files mapped for reading; 0 = as many as the machine has memory */
 	unsigned clients_max; /* 0 = as many as the descriptors allow */
 	/* STOP was accepted (unix socket, our own user or root): the owner should call zdbd_stop(). NULL: STOP is refused */
 	void (*stop_wanted)(void *ctx);

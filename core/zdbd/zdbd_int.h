@@ -118,7 +118,7 @@ struct op {
 	int step;     /* 0 at first; the handler's own */
 	int err;      /* what the wait ended with */
 	size_t index; /* MGET: items answered */
-	bool busy;    /* a worker uses `job` or the client's payload */
+	bool busy;    /* a worker uses `job`, or the client's payload and socket */
 	void *job;    /* heap, the handler's own */
 	void (*job_free)(void *job);
 	struct zdb_waiter waiter;
@@ -260,6 +260,8 @@ enum verdict payload_finish(struct client *c);
 /* Its header has left, bytes of it have to. payload_send: sends some; true: the socket is full. The client may be dead afterwards. */
 bool payload_sending(const struct client *c);
 bool payload_send(struct client *c);
+/* End of a turn: does what no worker has come to yet. */
+void payload_help(struct zdbd *d);
 /* Forgets it, whatever has left of it. */
 void payload_drop(struct client *c);
 
@@ -435,10 +437,8 @@ struct zdbd {
 	size_t spares_count, spare_bytes;
 	uint64_t in_total;
 	uint64_t reads_slow_until_ms; /* until then workers read payloads */
-	unsigned verified_here;       /* big payloads verified by the loop in this turn */
-	unsigned verifying;           /* ... by workers now */
-	unsigned cpus;
-	struct buf listing; /* members of a SCAN before their number is known */
+	unsigned hot_reads;           /* big payloads of this turn that lie in the page cache */
+	struct buf listing;           /* members of a SCAN before their number is known */
 
 	struct loop_post turn;  /* end of a turn */
 	struct loop_post run;   /* clients in `ready` */
@@ -446,6 +446,7 @@ struct zdbd {
 	struct loop_timer wait_timer;
 	struct loop_timer engine_timer; /* zdb_tick */
 	struct worker_pool *sync_pool, *read_pool, *spool_pool;
+	struct worker_pool *hot_pool;     /* reads from the page cache; NULL: there is one processor */
 	struct worker_pool *compact_pool; /* NULL until the first one */
 	struct compaction *compaction;    /* running, or NULL */
 

@@ -1,0 +1,396 @@
+/*
+ * Big values to many clients at once, while segments rotate and clients vanish: each byte of each reply is the right one, in the
+ * right order, over both kinds of sockets, whether segments are mapped or not.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "core/base/sys.h"
+#include "tests/unit/support/zdbd_rig.h"
+
+#define KEYS      24u
+#define STAMP     12u /* "kkkk vvvvvv " before the bytes of a value */
+#define SIZE_MIN  60000u
+#define SIZE_MAX_ 400000u
+#define READERS   6u
+#define ROUNDS    60u
+#define AHEAD     4u /* requests of one pipeline */
+#define WRITES    120u
+
+static struct zr rig;
+static atomic_uint mapped; /* maps that were made */
+
+/* ---------------------------------------------------------------------------------------------------- the values */
+
+/* Each key has a size of its own, around what is copied, sent from memory, and left in its file. */
+static size_t size_of(unsigned key)
+{
+	return SIZE_MIN + key * (SIZE_MAX_ - SIZE_MIN) / KEYS;
+}
+
+/* Byte i of a version of a key. */
+static uint8_t byte_of(unsigned key, unsigned version, size_t i)
+{
+	uint32_t x = (uint32_t)i / 8 * 2654435761u + key * 40503u + version * 9973u;
+
+	return (uint8_t)(x >> 13 ^ x >> 24 ^ i);
+}
+
+static void make(unsigned key, unsigned version, char *to)
+{
+	snprintf(to, STAMP + 1, "%04u %06u ", key, version);
+	for (size_t i = STAMP; i < size_of(key); i++)
+		to[i] = (char)byte_of(key, version, i);
+}
+
+/* ---------------------------------------------------------------------------------------------------- a client */
+
+struct peer {
+	int fd;
+	char *in; /* of a value */
+};
+
+static int connect_tcp(void)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET,
+				 .sin_port = htons(zdbd_port(rig.server)),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&in, sizeof(in)), 0);
+	return fd;
+}
+
+static void peer_open(struct peer *p, bool tcp)
+{
+	const struct timeval limit = {.tv_sec = ZR_LIMIT_MS / 1000};
+
+	p->fd = tcp ? connect_tcp() : zr_connect(&rig);
+	setsockopt(p->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	p->in = malloc(SIZE_MAX_ + 64);
+	assert_non_null(p->in);
+}
+
+static void peer_close(struct peer *p)
+{
+	close(p->fd);
+	free(p->in);
+}
+
+static bool send_all(struct peer *p, const char *bytes, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = send(p->fd, bytes + done, size - done, MSG_NOSIGNAL);
+
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+	}
+	return true;
+}
+
+static bool ask(struct peer *p, unsigned key)
+{
+	char request[64];
+	int n = snprintf(request, sizeof(request), "*2\r\n$3\r\nGET\r\n$5\r\nk%04u\r\n", key);
+
+	return send_all(p, request, (size_t)n);
+}
+
+static bool take(struct peer *p, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		ssize_t n = recv(p->fd, p->in + done, size - done, 0);
+
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+	}
+	return true;
+}
+
+static bool line(struct peer *p, char *to, size_t size)
+{
+	size_t n = 0;
+
+	while (n + 1 < size && recv(p->fd, to + n, 1, 0) == 1)
+		if (to[n++] == '\n') {
+			to[n] = '\0';
+			return true;
+		}
+	return false;
+}
+
+/* The version of the key that comes; -1: something else does. */
+static int answer(struct peer *p, unsigned key)
+{
+	char head[32], want[32];
+	unsigned got, version;
+	size_t i;
+
+	snprintf(want, sizeof(want), "$%zu\r\n", size_of(key));
+	if (!line(p, head, sizeof(head)) || strcmp(head, want) != 0 || !take(p, size_of(key) + 2))
+		return -1;
+	if (sscanf(p->in, "%4u %6u ", &got, &version) != 2 || got != key)
+		return -1;
+	for (i = STAMP; i < size_of(key) && (uint8_t)p->in[i] == byte_of(key, version, i); i++)
+		;
+	if (i < size_of(key) || memcmp(p->in + i, "\r\n", 2) != 0)
+		return -1;
+	return (int)version;
+}
+
+static bool put(struct peer *p, unsigned key, unsigned version)
+{
+	char head[80], reply[32];
+	int n = snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$5\r\nk%04u\r\n$%zu\r\n", key, size_of(key));
+
+	make(key, version, p->in);
+	memcpy(p->in + size_of(key), "\r\n", 2);
+	return send_all(p, head, (size_t)n) && send_all(p, p->in, size_of(key) + 2) &&
+	       line(p, reply, sizeof(reply)) && reply[0] == '$' && line(p, reply, sizeof(reply));
+}
+
+/* --------------------------------------------------------------------------------------------------- the players */
+
+static atomic_uint written[KEYS]; /* versions that were answered */
+static atomic_uint wrong;
+static atomic_bool over;
+
+struct player {
+	pthread_t thread;
+	unsigned number;
+	uint32_t random;
+};
+
+static uint32_t chance(struct player *r)
+{
+	r->random = r->random * 1664525u + 1013904223u;
+	return r->random >> 8;
+}
+
+static void *reader(void *arg)
+{
+	struct player *r = arg;
+	struct peer p;
+
+	peer_open(&p, r->number % 2);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned keys[AHEAD], least[AHEAD], count = 1 + chance(r) % AHEAD;
+
+		for (unsigned i = 0; i < count; i++) {
+			keys[i] = chance(r) % KEYS;
+			least[i] = atomic_load(&written[keys[i]]);
+			if (!ask(&p, keys[i]))
+				atomic_fetch_add(&wrong, 1);
+		}
+		for (unsigned i = 0; i < count; i++)
+			if (answer(&p, keys[i]) < (int)least[i])
+				atomic_fetch_add(&wrong, 1);
+	}
+	peer_close(&p);
+	return NULL;
+}
+
+/* Asks, takes a part of the reply, goes, and comes back at once as somebody who asks for something else. */
+static void *quitter(void *arg)
+{
+	const struct linger reset = {.l_onoff = 1};
+	struct player *r = arg;
+	struct peer p;
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		unsigned key = chance(r) % KEYS;
+
+		peer_open(&p, r->number % 2);
+		for (unsigned i = 0; i < AHEAD; i++)
+			(void)ask(&p, chance(r) % KEYS);
+		if (chance(r) % 2)
+			(void)take(&p, chance(r) % SIZE_MIN);
+		if (chance(r) % 2)
+			setsockopt(p.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		peer_close(&p);
+		peer_open(&p, r->number % 2);
+		if (!ask(&p, key) || answer(&p, key) < 0)
+			atomic_fetch_add(&wrong, 1);
+		peer_close(&p);
+	}
+	return NULL;
+}
+
+static void *writer(void *arg)
+{
+	struct player *r = arg;
+	struct peer p;
+
+	peer_open(&p, r->number % 2);
+	for (unsigned i = 0; i < WRITES && !atomic_load(&over); i++) {
+		unsigned key = chance(r) % KEYS, version = atomic_load(&written[key]) + 1;
+
+		if (!put(&p, key, version))
+			atomic_fetch_add(&wrong, 1);
+		atomic_store(&written[key], version);
+	}
+	peer_close(&p);
+	return NULL;
+}
+
+static void play(void)
+{
+	void *(*const kinds[])(void *) = {writer, reader, reader, quitter};
+	struct player players[READERS * 2 + 1];
+	struct peer p;
+
+	atomic_store(&wrong, 0);
+	atomic_store(&over, false);
+	zr_run(&rig);
+	peer_open(&p, false);
+	for (unsigned key = 0; key < KEYS; key++) {
+		atomic_store(&written[key], 1);
+		assert_true(put(&p, key, 1));
+	}
+	for (unsigned i = 0; i <= READERS * 2; i++) {
+		players[i] = (struct player){.number = i, .random = i * 7919u + 1};
+		assert_int_equal(
+			pthread_create(&players[i].thread, NULL, kinds[i == 0 ? 0 : 1 + i % 3], &players[i]),
+			0);
+	}
+	for (unsigned i = 1; i <= READERS * 2; i++)
+		pthread_join(players[i].thread, NULL);
+	atomic_store(&over, true);
+	pthread_join(players[0].thread, NULL);
+	assert_int_equal(atomic_load(&wrong), 0);
+	for (unsigned key = 0; key < KEYS; key++) {
+		assert_true(ask(&p, key));
+		assert_int_equal(answer(&p, key), atomic_load(&written[key]));
+	}
+	peer_close(&p);
+	assert_int_equal(zr_halt(&rig), 0);
+}
+
+/* --------------------------------------------------------------------------------------------------------- tests */
+
+static struct sys_ops table;
+
+static void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
+{
+	atomic_fetch_add(&mapped, 1);
+	return sys_real.mmap(addr, len, prot, flags, fd, off);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	signal(SIGPIPE, SIG_IGN); /* as the server does: sendfile knows no flag against it */
+	table = sys_real;
+	table.mmap = counted_mmap;
+	sys = &table;
+	atomic_store(&mapped, 0);
+	zr_setup(&rig);
+	rig.opt.listen = "127.0.0.1";
+	rig.opt.datasize = 2u << 20;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	zr_teardown(&rig);
+	sys = &sys_real;
+	return 0;
+}
+
+static void with_maps(void **state)
+{
+	(void)state;
+	play();
+	assert_true(atomic_load(&mapped) > 0);
+}
+
+static void without_maps(void **state)
+{
+	(void)state;
+	rig.opt.map_max = 1;
+	play();
+	assert_int_equal(atomic_load(&mapped), 0);
+}
+
+static void with_few_maps(void **state)
+{
+	(void)state;
+	rig.opt.map_max = 5u << 20;
+	play();
+	assert_true(atomic_load(&mapped) > 0);
+}
+
+/* A segment that somebody cuts under its map: errors, one by one, and nobody else notices. */
+static void cut_under_map(void **state)
+{
+	char path[200], text[64];
+	struct peer p;
+	int fd;
+
+	(void)state;
+	zr_run(&rig);
+	peer_open(&p, true);
+	for (unsigned key = KEYS - 8; key < KEYS; key++)
+		assert_true(put(&p, key, 1)); /* the first of them lie in d0 */
+	for (unsigned key = KEYS - 8; key < KEYS; key++) {
+		assert_true(ask(&p, key));
+		assert_int_equal(answer(&p, key), 1);
+	}
+	assert_true(atomic_load(&mapped) > 0);
+	snprintf(path, sizeof(path), "%s/default/d0", rig.data);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	close(fd);
+	for (unsigned i = 0; i < 40; i++)
+		assert_true(ask(&p, i % 2 ? KEYS - 1 : KEYS - 8));
+	for (unsigned i = 0; i < 40; i++) {
+		if (i % 2) {
+			assert_int_equal(answer(&p, KEYS - 1), 1);
+		} else {
+			assert_true(line(&p, text, sizeof(text)));
+			assert_string_equal(text, "-Internal Error\r\n");
+		}
+	}
+	peer_close(&p);
+	(void)zr_halt(&rig);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(with_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(without_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(with_few_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(cut_under_map, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
