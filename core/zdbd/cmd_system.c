@@ -364,7 +364,7 @@ enum verdict cmd_stop(struct call *call)
 		return DONE;
 	}
 	reply_status(call->c, "Stopping");
-	call->d->opt.stop_wanted(call->d->opt.stop_ctx);
+	loop_post(call->d->loop, &call->d->stop_asked); /* not from in here: a stop frees all clients */
 	return DONE;
 }
 

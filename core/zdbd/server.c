@@ -162,6 +162,13 @@ static void init_lists(struct zdbd *d)
 	list_init(&d->queued);
 }
 
+static void stop_asked(struct loop_post *post)
+{
+	struct zdbd *d = post->ctx;
+
+	d->opt.stop_wanted(d->opt.stop_ctx);
+}
+
 static void on_stop_timer(struct loop_timer *timer);
 
 struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
@@ -176,6 +183,7 @@ struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
 	init_lists(d);
 	loop_post_init(&d->turn, turn_end, d);
 	loop_post_init(&d->run, run_ready, d);
+	loop_post_init(&d->stop_asked, stop_asked, d);
 	loop_timer_init(&d->tick, on_tick, d);
 	loop_timer_init(&d->wait_timer, on_wait_timer, d);
 	loop_timer_init(&d->engine_timer, on_engine_timer, d);
@@ -539,6 +547,7 @@ static void settle(struct zdbd *d)
 	loop_timer_stop(&d->engine_timer);
 	loop_post_cancel(d->loop, &d->turn);
 	loop_post_cancel(d->loop, &d->run);
+	loop_post_cancel(d->loop, &d->stop_asked);
 }
 
 /*

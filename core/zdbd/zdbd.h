@@ -59,7 +59,7 @@ struct zdbd_options {
 
 	uint64_t map_max; /* bytes of data files mapped for reading; 0 = as many as the machine has memory */
 	unsigned clients_max; /* 0 = as many as the descriptors allow */
-	/* STOP was accepted (unix socket, our own user or root): the owner should call zdbd_stop(). NULL: STOP is refused */
+	/* STOP was answered (unix socket, our own user or root): the owner should call zdbd_stop(). NULL: STOP is refused */
 	void (*stop_wanted)(void *ctx);
 	void *stop_ctx;
 	bool prefix_commands; /* any prefix of a command name selects it, as the original does */

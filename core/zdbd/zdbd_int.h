@@ -440,9 +440,10 @@ struct zdbd {
 	unsigned hot_reads;           /* big payloads of this turn that lie in the page cache */
 	struct buf listing;           /* members of a SCAN before their number is known */
 
-	struct loop_post turn;  /* end of a turn */
-	struct loop_post run;   /* clients in `ready` */
-	struct loop_timer tick; /* 1 s */
+	struct loop_post turn;       /* end of a turn */
+	struct loop_post run;        /* clients in `ready` */
+	struct loop_post stop_asked; /* STOP was answered */
+	struct loop_timer tick;      /* 1 s */
 	struct loop_timer wait_timer;
 	struct loop_timer engine_timer; /* zdb_tick */
 	struct worker_pool *sync_pool, *read_pool, *spool_pool;
