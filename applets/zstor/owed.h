@@ -79,4 +79,10 @@ struct owed_totals {
 };
 void owed_count(struct zstor *z, struct owed_totals *t);
 
+/*
+ * Stores an owed bundle, and what it needs of its segments (upload_bundle.c). 0: it is noted as stored; -EAGAIN: a segment is not, yet. Other codes: damage,
+ * or what the stores say. The reason is in why (ZS_WHY bytes).
+ */
+int upload_bundle(struct zstor *z, struct obj_work *w, const struct owed *o, char *why);
+
 #endif

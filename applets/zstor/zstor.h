@@ -341,6 +341,8 @@ void uploads_stop(struct zstor *z);
 /* Stores one closed segment now, in the calling thread (blocking `store`). */
 int upload_segment(struct zstor *z, struct obj_work *w, const char *ns, uint32_t segment, const char *path,
 		   char *why);
+/* The generation of this front end. Takes the lock. */
+uint64_t zs_generation(struct zstor *z);
 
 /* keep.c: the thread that keeps the volume */
 int point_start(struct zstor *z);

@@ -124,6 +124,15 @@ struct zdb_compact {
 /* ---- compact_copy.c (any thread) */
 int compact_copy(struct zdb_compact *c);
 
+/*
+ * ---- compact_repoint.c: one step each, of no more than options.step records.  2: again, or the next phase, at once; 1: the next phase is a
+ * worker's; negative code: in the middle, some records may be either way
+ */
+int compact_repoint(struct zdb_compact *c);
+int compact_copies(struct zdb_compact *c);
+/* Any thread: index files synced, the intent ended.  0 or a negative code. */
+int compact_settle(struct zdb_compact *c);
+
 /* ---- compact_intent.c */
 void intent_encode(uint8_t b[INTENT_HEAD], const struct compact_intent *it);
 int intent_decode(struct compact_intent *it, const uint8_t *b, size_t size); /* 0 or -EINVAL */

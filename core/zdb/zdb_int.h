@@ -11,7 +11,8 @@
  *   sync    split sync, tick                      rotate  rotation, cut
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
- *   compact_intent  the note that makes its switch one step     compact_index  index files, offline
+ *   compact_repoint  the index follows            compact_intent  the note that makes its switch one step
+ *   compact_index  index files, offline
  *   replaced  files that it has replaced and stores do not hold yet
  *   load    opening a namespace                   load_files  which files are there, the active pair
  *   replay  the log from the marker -> the index  clear   all records go: FLUSH, NSDEL
