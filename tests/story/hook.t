@@ -3,13 +3,7 @@
 # everything to its hook, as the original does.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-hook.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
-V=$T/v
 mkdir -p "$V/run" "$V/front"
 printf 'socket = "%s"\nstate = "%s"\n' "$V/run/zstor.sock" "$V/front" >"$V/zstor.toml"
 export ZSTOR_CONFIG=$V/zstor.toml
@@ -65,7 +59,7 @@ ok "wait_hooks without zstor gives up with 75" test $? = 75
 rm -rf "$V"
 
 # --- a volume whose server knows no spool ---------------------------------------------------------------------------
-v_new "$T/v"
+v_new
 export ZSTOR_CONFIG=$V/zstor.toml
 NO_SPOOL=1
 v_new_volume

@@ -3,16 +3,9 @@
 # twice under one name with different content, and everything that is owed is paid in the end. TEST_SEED repeats a run.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zcrash.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
-RANDOM=${TEST_SEED:=$RANDOM$RANDOM}
-RANDOM=$((TEST_SEED % 32768))
-diag "seed: TEST_SEED=$TEST_SEED"
-v_new "$T/v"
+v_seed
+v_new
 v_new_volume
 rounds=${ZSTOR_CRASH_ROUNDS:-8}
 

@@ -4,13 +4,8 @@
 # in one line, nothing is changed, and it is there again when they are back.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zstor-index.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
-v_new "$T/v"
+v_new
 MIXED=1
 DATASIZE=1048576
 export HOOK_RETRIEVE_LIMIT=3s

@@ -1,18 +1,27 @@
 # Shared by the stories of zstor: a volume of real zdb stores on unix sockets, its front zdb and its daemon, each ended by
-# its pid. Source after lib.sh. Everything lies in $V.
+# its pid. Sourcing it begins the story: a directory $T of its own, which goes at the end unless a check failed, and with it all that runs. The
+# volume lies in $V.
 #
-#	v_new DIR		six data and four metadata stores, a key file, a configuration (rpo 2 s, 4 MiB segments)
+#	v_new			six data and four metadata stores, a key file, a configuration (rpo 2 s, 4 MiB segments)
 #	v_store_start NAME...	v_store_stop NAME...
 #	v_zstor_start		v_zstor_stop [SIGNAL]	exit code in $v_code
 #	v_zdb_start		v_zdb_stop [SIGNAL]
+#	v_lost			the node is lost, and comes back from the stores
+#	v_seed			$RANDOM follows from TEST_SEED, which is told
 #	v_fill NS COUNT SIZE FILE	inserts random values, appends "id md5" lines; every one is synced when it returns
 #	v_verify NS FILE		reads them all back
 #	v_delete, v_rewrite, v_absent	every nth of a list
 
+. tests/story/lib.sh
+need_tool jq
+need_tool perl
+T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-$(basename "$0" .t).XXXXXX")
+V=$T/v
+trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
+
 V_STORES="d1 d2 d3 d4 d5 d6 m1 m2 m3 m4"
 
 v_new() {
-	V=$1
 	mkdir -p "$V/run"
 	ln -sf "$QSFS" "$V/hook"
 	ln -sf "$QSFS" "$V/wait_hooks"
@@ -129,6 +138,20 @@ v_zdb_start() {
 }
 v_zdb_decided() { v_ping "$V/run/zdb.sock" || ! kill -0 "$(cat "$V/run/zdb.pid")" 2>/dev/null; }
 v_zdb_stop() { v_end "$V/run/zdb.pid" "${1:-TERM}"; }
+
+v_lost() {
+	v_zdb_stop KILL
+	v_zstor_stop KILL
+	rm -rf "$V/front"
+	v_zstor_start
+	v_zdb_start
+}
+
+v_seed() {
+	RANDOM=${TEST_SEED:=$RANDOM$RANDOM}
+	RANDOM=$((TEST_SEED % 32768))
+	diag "seed: TEST_SEED=$TEST_SEED"
+}
 
 v_state() { v_zstor status --json 2>/dev/null | jq -r "$1"; }
 v_is() { [ "$(v_state "$1")" = "$2" ]; }

@@ -3,31 +3,18 @@
 # and made anew; and each time the restored state is the state of the point.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zpoints.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
 DATASIZE=524288
-v_new "$T/v"
+v_new
 v_new_volume
-z() { "$QSFS" zstor -c "$V/zstor.toml" "$@"; }
-lost() { # the node goes, and comes back from the stores
-	v_zdb_stop KILL
-	v_zstor_stop KILL
-	rm -rf "$V/front"
-	v_zstor_start
-	v_zdb_start
-}
-listed() { z list 2>/dev/null | grep -c "^$1 "; }
+listed() { v_zstor list 2>/dev/null | grep -c "^$1 "; }
 
 # --- merged bundles, changes of old segments ------------------------------------------------------------------
 ok "80 segments" v_fill zdbfs-data 640 60000 "$T/data"
 ok "every 7th value deleted" v_delete zdbfs-data "$T/data" 7 "$T/deleted"
 ok "every 5th rewritten" v_rewrite zdbfs-data "$T/data" 5
 ok "another 40 segments" v_fill zdbfs-data 320 60000 "$T/data"
-ok "sync" z sync
+ok "sync" v_zstor sync
 n=$(ls "$V/front/index/zdbfs-data" | grep -c '^i')
 ok "there are more than 100 segments ($n)" test "$n" -gt 100
 ok "further points" sh -c "for i in 1 2 3 4 5 6; do perl '$V_RESP' '$V/run/zdb.sock' FILL zdbfs-data 1 100 '$T/data' && '$QSFS' zstor -c '$V/zstor.toml' sync || exit 1; done"
@@ -36,22 +23,22 @@ few_garbage() { ! v_over .owed.garbage 30; } # what the newest four points super
 ok "what they replace goes from the stores" wait_until 60 few_garbage
 b=$(listed bundle)
 ok "few bundles are left ($b)" test "$b" -lt 60
-ok "the node is lost and comes back" lost
+ok "the node is lost and comes back" v_lost
 ok "every value, also the rewritten ones" v_verify zdbfs-data "$T/data"
 ok "what was deleted is absent" v_absent zdbfs-data "$T/deleted"
 
 # --- tails ---------------------------------------------------------------------------------------------------------
 for i in $(seq 70); do
-	v_fill zdbfs-meta 2 300 "$T/meta" && z sync || break
+	v_fill zdbfs-meta 2 300 "$T/meta" && v_zstor sync || break
 done
 ok "70 points with tails of one segment" test "$i" = 70
 t=$(listed tail)
 ok "at most 64 tails and what waits to go ($t)" test "$t" -le 80
-ok "the node is lost again" lost
+ok "the node is lost again" v_lost
 ok "the namespace of tails is whole" v_verify zdbfs-meta "$T/meta"
 ok "the other one too" v_verify zdbfs-data "$T/data"
 ok "numbers go on" v_fill zdbfs-meta 5 300 "$T/meta"
-ok "sync" z sync
+ok "sync" v_zstor sync
 
 # --- a namespace deleted and made anew ------------------------------------------------------------------------------
 generation=$(v_state .volume.generation)
@@ -61,8 +48,8 @@ ok "a new generation is taken" wait_until 30 sh -c \
 ok "NSNEW of the same name" v_ns zdbfs-meta
 rm "$T/meta"
 ok "new values under the old numbers" v_fill zdbfs-meta 50 20000 "$T/meta"
-ok "sync" z sync
-ok "the node is lost" lost
+ok "sync" v_zstor sync
+ok "the node is lost" v_lost
 ok "the new namespace comes back" v_verify zdbfs-meta "$T/meta"
 ok "the other one is as it was" v_verify zdbfs-data "$T/data"
 
@@ -73,7 +60,7 @@ v_zdb_stop KILL
 rm -rf "$V/front/spool"
 v_zstor_start
 ok "zdb starts" v_zdb_start
-ok "the scan finds what is not stored, and a point is published" z sync
-ok "the node is lost" lost
+ok "the scan finds what is not stored, and a point is published" v_zstor sync
+ok "the node is lost" v_lost
 ok "every value is back" v_verify zdbfs-data "$T/data"
 done_testing

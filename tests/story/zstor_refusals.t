@@ -3,14 +3,8 @@
 # ends, stale copies of the state; and what must go on: one impossible file in the queue, stores that are away at start.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zrefuse.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
-v_new "$T/v"
-z() { "$QSFS" zstor -c "$V/zstor.toml" "$@"; }
+v_new
 
 # --- creation ------------------------------------------------------------------------------------------------
 v_store_stop m3
@@ -25,7 +19,7 @@ refused "a key file that others may read" 6 "key" "$QSFS" zstor -c "$V/zstor.tom
 mv "$T/first.key" "$V/volume.key"
 v_new_volume
 v_fill zdbfs-data 100 131072 "$T/list"
-ok "a recovery point" z sync
+ok "a recovery point" v_zstor sync
 
 # --- a second daemon, a second front end -----------------------------------------------------------------------
 refused "a second daemon on the same state" 5 "another daemon" "$QSFS" zstor -c "$V/zstor.toml" monitor
@@ -101,7 +95,7 @@ rm -rf "$V/front"
 mv "$T/front.newer" "$V/front"
 v_zstor_start
 ok "the newer one goes on" v_zdb_start
-ok "and publishes" z sync
+ok "and publishes" v_zstor sync
 
 # --- two front ends at the same time -----------------------------------------------------------------------------------
 sed "s|$V/front|$T/second|; s|$V/run/zstor|$V/run/second|; s|$V/run/zdb.sock|$V/run/second-zdb.sock|" "$V/zstor.toml" >"$V/second.toml"
@@ -127,7 +121,7 @@ ok "and has every value" v_verify zdbfs-data "$T/list"
 # --- what must not stop the others ----------------------------------------------------------------------------------
 long=$T/$(printf 'x%.0s' $(seq 140)) # no name for so long a path: it can never be stored
 echo data >"$long"
-ok "an impossible file is noted" z store -n -f "$long"
+ok "an impossible file is noted" v_zstor store -n -f "$long"
 v_fill zdbfs-data 60 131072 "$T/list"
 ok "segments are stored beside an impossible file" wait_until 60 sh -c \
 	"test \"\$('$QSFS' zstor -c '$V/zstor.toml' status --json | jq '.owed.files - .owed.parked')\" = 0"
@@ -157,6 +151,6 @@ ok "within the time" test $(($(date +%s) - begin)) -lt 60
 v_store_start $V_STORES
 v_zstor_start
 v_zdb_start
-ok "what was left is stored at the next start" z sync
+ok "what was left is stored at the next start" v_zstor sync
 ok "nothing is owed" v_is .owed.files 0
 done_testing

@@ -3,13 +3,8 @@
 # the loss of the node.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zstor.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
-v_new "$T/v"
+v_new
 
 # --- creation --------------------------------------------------------------------------------------------------
 refused "init without --new" 2 "new" "$QSFS" zstor -c "$V/zstor.toml" init

@@ -3,16 +3,10 @@
 # that has been away for long; what is left goes on at the next start.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-. tests/story/lib.sh
 . tests/story/zstor_lib.sh
-need_tool jq
-need_tool perl
-T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-zstop.XXXXXX")
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
 DATASIZE=524288
-v_new "$T/v"
+v_new
 v_new_volume
-z() { "$QSFS" zstor -c "$V/zstor.toml" "$@"; }
 away_for() { # STORE SECONDS
 	[ "$(v_state "[.backends[] | select(.id == \"$1\" and .up == false) | .since_s] | first")" -ge "$2" ]
 }
@@ -30,14 +24,14 @@ hold_ended() { [ "$(ps -o stat= -p "$(cat "$V/run/wait.pid")" | cut -c1)" != S ]
 
 # --- what is safe already ----------------------------------------------------------------------------------------
 ok "values" v_fill zdbfs-data 20 60000 "$T/data"
-ok "sync" z sync
+ok "sync" v_zstor sync
 v_zdb_stop KILL
 v_zstor_stop KILL
 v_store_stop d2
 rm -rf "$V/front"
 v_zstor_start
 ok "the node is lost and comes back while d2 is away" v_zdb_start
-ok "sync is answered: nothing is here that the stores do not have" z sync
+ok "sync is answered: nothing is here that the stores do not have" v_zstor sync
 v_zdb_stop
 hold 60
 held 50
