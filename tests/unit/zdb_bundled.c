@@ -135,16 +135,7 @@ static void prove(struct life *l, const char *where)
 	zu_path(&l->u, "default", "", dir, sizeof(dir));
 	assert_int_equal(file_list(dir, no_brought_left, (void *)(uintptr_t)where), 0);
 	bring_back(l);
-	life_compare(l, where);
-	for (unsigned k = 0; k < l->known; k++)
-		if (l->version[k] != 0 && k % 7 == 0)
-			life_set(l, k);
-	zdb_ns_info(l->u.ns, &l->info);
-	zu_close(&l->u);
-	assert_int_equal(zdb_verify(&l->u.opt, life_finding, (void *)(uintptr_t)where), 0);
-	assert_int_equal(zu_open(&l->u), 0);
-	life_compare(l, where);
-	zu_close(&l->u);
+	life_goes_on(l, where);
 }
 
 struct loss {
@@ -169,8 +160,8 @@ static void from_bundles(enum zdb_mode mode)
 		char where[200];
 		struct life l;
 
-		snprintf(where, sizeof(where), "%s mode, %s, loss %zu",
-			 mode == ZDB_SEQ ? "sequential" : "user", i % 2 ? "crash" : "clean stop", i / 2);
+		snprintf(where, sizeof(where), "%s mode, %s, loss %zu", zu_mode_name(mode),
+			 i % 2 ? "crash" : "clean stop", i / 2);
 		life_live(&l, mode, 200 + i, i % 2 == 1);
 		l.ev.index_missing = on_index_missing;
 		l.stored = x->stored;
@@ -196,9 +187,8 @@ static void torn_from_bundles(enum zdb_mode mode)
 
 		if (mode == ZDB_SEQ && harm == TORN_MIDDLE)
 			continue;
-		snprintf(where, sizeof(where), "%s mode, %s, i%u %s, segments evicted",
-			 mode == ZDB_SEQ ? "sequential" : "user", i % 2 ? "crash" : "clean stop", n,
-			 life_harms[harm]);
+		snprintf(where, sizeof(where), "%s mode, %s, i%u %s, segments evicted", zu_mode_name(mode),
+			 i % 2 ? "crash" : "clean stop", n, life_harms[harm]);
 		life_live(&l, mode, 300 + i, i % 2 == 1);
 		l.ev.index_missing = on_index_missing;
 		evict(&l, ALL_CLOSED);
@@ -383,41 +373,18 @@ static void offline(void **state)
 static void bundles_interrupted(void **state)
 {
 	const enum zdb_mode modes[] = {ZDB_USER, ZDB_SEQ};
-	char why[800], kept[400];
 	unsigned done = 0;
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
 		struct life l;
-		bool fired = true;
 
 		life_live(&l, modes[i % 2], 11 + i, i > 1);
 		l.ev.index_missing = on_index_missing;
 		evict(&l, ALL_CLOSED);
 		lose(&l, 0x05);
 		life_harm(&l, 3, TORN_END);
-		snprintf(kept, sizeof(kept), "%s.kept", l.u.dir);
-		life_copy_dir(l.u.dir, kept);
-		for (uint64_t n = 1; fired; n++) {
-			life_copy_dir(kept, l.u.dir);
-			sys_fault_begin();
-			if (n % 2)
-				sys_fault_arm_from(SYS_CALL_ANY, n, EIO);
-			else
-				sys_fault_arm(SYS_CALL_ANY, n, EIO);
-			if (zdb_open(&l.u.eng, &l.u.opt, why, sizeof(why)) == 0)
-				zu_crash(&l.u);
-			fired = sys_fault_fired();
-			sys_fault_disarm();
-			sys_fault_end();
-			snprintf(why, sizeof(why), "interrupted at call %u", (unsigned)n);
-			assert_int_equal(zu_open(&l.u), 0);
-			bring_back(&l);
-			life_compare(&l, why);
-			zu_close(&l.u);
-			done++;
-		}
-		assert_int_equal(file_rm_tree(kept), 0);
+		done += life_interrupted(&l, true, bring_back);
 		life_end(&l);
 	}
 	print_message("%u interruptions\n", done);
@@ -464,7 +431,7 @@ static void bundles_power(void **state)
 			bring_back(&cut);
 			life_compare(&cut, where);
 			zu_close(&cut.u);
-			assert_int_equal(zdb_verify(&cut.u.opt, life_finding, where), 0);
+			zu_check(&cut.u, where);
 			assert_int_equal(file_rm_tree(out), 0);
 		}
 		sim_disk_free(disk);
@@ -481,7 +448,6 @@ int main(void)
 		cmocka_unit_test(bundles_power),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

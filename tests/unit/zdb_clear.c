@@ -186,12 +186,6 @@ static void look(struct cuts *c, struct zu *u, uint64_t cut, const char *where)
 	c->empty += n == 0;
 }
 
-static void finding(void *ctx, int level, const char *ns, const char *text)
-{
-	if (level > 0)
-		fail_msg("%s: check: %s: %s", (const char *)ctx, ns, text);
-}
-
 static void check_cut(struct cuts *c, uint64_t cut, enum sim_policy policy, const char *out)
 {
 	char where[400], what[200];
@@ -207,7 +201,7 @@ static void check_cut(struct cuts *c, uint64_t cut, enum sim_policy policy, cons
 		fail_msg("%s: does not open: %s", where, u.why);
 	look(c, &u, cut, where);
 	zu_close(&u);
-	assert_int_equal(zdb_verify(&u.opt, finding, where), 0);
+	zu_check(&u, where);
 	assert_int_equal(file_rm_tree(out), 0);
 }
 
@@ -367,7 +361,6 @@ int main(void)
 		cmocka_unit_test(somebody_else),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	return cmocka_run_group_tests_name("zdb_clear", tests, NULL, NULL);
 }

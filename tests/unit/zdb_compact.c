@@ -45,7 +45,7 @@ static void reclaim(enum zdb_mode mode, uint64_t keep_s, uint64_t seed)
 	assert_int_equal(again.rewritten, 0);
 	assert_int_equal(again.bytes_after, f.bytes_after);
 	zu_close(&r->u);
-	assert_int_equal(zdb_verify(&r->u.opt, cr_finding, "compacted"), 0);
+	zu_check(&r->u, "compacted");
 	assert_int_equal(zu_open(&r->u), 0);
 	assert_false(zdb_ns_recovery(r->u.ns)->unclean);
 	cr_check(r, &r->u, r->ops, "opened again");
@@ -162,7 +162,7 @@ static void while_writing(enum zdb_mode mode, uint64_t keep_s, uint64_t seed)
 	assert_true(r->steps > 12);
 	cr_check(r, &r->u, r->ops, "afterwards");
 	zu_close(&r->u);
-	assert_int_equal(zdb_verify(&r->u.opt, cr_finding, "afterwards"), 0);
+	zu_check(&r->u, "afterwards");
 	assert_int_equal(zu_open(&r->u), 0);
 	cr_check(r, &r->u, r->ops, "opened again");
 	zu_close(&r->u);
@@ -341,8 +341,7 @@ int main(void)
 		cmocka_unit_test(superseded_meanwhile),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	seed = test_seed() % 1000000;
 	return cmocka_run_group_tests_name("zdb_compact", tests, NULL, NULL);
 }

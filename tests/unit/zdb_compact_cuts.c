@@ -70,7 +70,7 @@ static void check_cut(struct compact_run *r, unsigned first, uint64_t cut, enum 
 	strncat(where, ", compacted again", sizeof(where) - strlen(where) - 1);
 	cr_check(r, &u, (unsigned)p, where);
 	zu_close(&u);
-	assert_int_equal(zdb_verify(&u.opt, cr_finding, where), 0);
+	zu_check(&u, where);
 	assert_int_equal(file_rm_tree(out), 0);
 }
 
@@ -162,7 +162,7 @@ static void flag_is_lost(void **state)
 	assert_string_equal(zu_get(&u, "b"), "1");
 	cr_check_scan(&u, 2, "flag lost");
 	zu_close(&u);
-	assert_int_equal(zdb_verify(&u.opt, cr_finding, "flag lost"), 0);
+	zu_check(&u, "flag lost");
 	assert_int_equal(file_rm_tree(out), 0);
 	cr_free(r);
 }
@@ -175,8 +175,7 @@ int main(void)
 		cmocka_unit_test(flag_is_lost),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	seed = test_seed() % 1000000;
 	return cmocka_run_group_tests_name("zdb_compact_cuts", tests, NULL, NULL);
 }

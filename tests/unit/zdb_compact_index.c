@@ -80,7 +80,7 @@ static void index_files(void **state)
 			cr_new(i % 4 == 3 ? ZDB_SEQ : ZDB_USER, i % 2 == 0 ? ZDB_KEEP_NONE : 60, seed + i);
 
 		index_run(r, false);
-		assert_int_equal(zdb_verify(&r->u.opt, cr_finding, "index rewritten"), 0);
+		zu_check(&r->u, "index rewritten");
 		assert_int_equal(zu_open(&r->u), 0);
 		assert_false(zdb_ns_recovery(r->u.ns)->foreign);
 		cr_check(r, &r->u, r->ops, "opened again");
@@ -116,7 +116,7 @@ static void index_cuts(void **state)
 			assert_int_equal(zdb_compact_index(u.ns, 0, &before, &after), 0);
 			cr_check(r, &u, r->ops, where);
 			zu_close(&u);
-			assert_int_equal(zdb_verify(&u.opt, cr_finding, where), 0);
+			zu_check(&u, where);
 			assert_int_equal(file_rm_tree(out), 0);
 		}
 	}
@@ -154,7 +154,7 @@ static void rebuilt(void **state)
 		if (r->mode == ZDB_SEQ)
 			assert_int_equal(after.next_id, before.next_id);
 		zu_close(&r->u);
-		assert_int_equal(zdb_verify(&r->u.opt, cr_finding, "made again from the log"), 0);
+		zu_check(&r->u, "made again from the log");
 		cr_free(r);
 	}
 }
@@ -168,8 +168,7 @@ int main(void)
 		cmocka_unit_test_prestate(rebuilt, &seed),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	seed = test_seed() % 1000000;
 	return cmocka_run_group_tests_name("zdb_compact_index", tests, NULL, NULL);
 }

@@ -327,13 +327,6 @@ static bool scan_one(void *ctx, const struct zdb_entry *e)
 	return false;
 }
 
-static void finding(void *ctx, int level, const char *ns, const char *text)
-{
-	(void)ns;
-	if (level > 0)
-		fail_msg("%s: check after recovery: %s", (const char *)ctx, text);
-}
-
 static void read_state(struct run *r, struct zu *u, struct state *s, const char *where)
 {
 	struct scanned x = {.r = r, .s = s};
@@ -396,7 +389,7 @@ static void check_cut(struct run *r, uint64_t cut, enum sim_policy policy, uint6
 				 r->mode == ZDB_SEQ ? 8 : 4, 1),
 			 0);
 	zu_close(&u);
-	assert_int_equal(zdb_verify(&u.opt, finding, where), 0);
+	zu_check(&u, where);
 	if (r->mode == ZDB_SEQ) { /* in user mode the extra key is unknown to this reader */
 		upstream_view(r, &u, &up, where);
 		for (unsigned k = 0; k < IDS; k++)
@@ -464,9 +457,7 @@ int main(void)
 		cmocka_unit_test_prestate(sequential_mode, &seed),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm",
-			     0); /* the disk is simulated: real syncs would only cost time */
+	test_in_memory();
 	seed = test_seed() % 1000000;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

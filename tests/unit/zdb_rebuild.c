@@ -26,21 +26,12 @@ static void one(enum zdb_mode mode, bool crash, unsigned n, enum harm harm)
 	/* In a middle that cannot be read sequential mode has arithmetic: only a wrong length shows. */
 	if (harm == TORN_MIDDLE && mode == ZDB_SEQ)
 		return;
-	snprintf(where, sizeof(where), "%s mode, %s, i%u %s", mode == ZDB_SEQ ? "sequential" : "user",
+	snprintf(where, sizeof(where), "%s mode, %s, i%u %s", zu_mode_name(mode),
 		 crash ? "crash" : "clean stop", n, life_harms[harm]);
 	life_live(&l, mode, 100 + n, crash);
 	life_harm(&l, n, harm);
 	assert_int_equal(zu_open(&l.u), 0);
-	life_compare(&l, where);
-	for (unsigned k = 0; k < l.known; k++) /* it goes on */
-		if (l.version[k] != 0 && k % 7 == 0)
-			life_set(&l, k);
-	zdb_ns_info(l.u.ns, &l.info);
-	zu_close(&l.u);
-	assert_int_equal(zdb_verify(&l.u.opt, life_finding, where), 0);
-	assert_int_equal(zu_open(&l.u), 0);
-	life_compare(&l, where);
-	zu_close(&l.u);
+	life_goes_on(&l, where);
 	life_end(&l);
 }
 
@@ -68,35 +59,15 @@ static void sequential_mode(void **state)
 static void interrupted(void **state)
 {
 	const enum zdb_mode modes[] = {ZDB_USER, ZDB_SEQ};
-	char why[300], kept[400];
 	unsigned done = 0;
 
 	(void)state;
 	for (unsigned i = 0; i < 4; i++) {
-		enum harm harm = i < 2 ? MISSING : TORN_END;
 		struct life l;
-		bool fired = true;
 
 		life_live(&l, modes[i % 2], 7, false);
-		life_harm(&l, 1, harm);
-		snprintf(kept, sizeof(kept), "%s.kept", l.u.dir);
-		life_copy_dir(l.u.dir, kept);
-		for (uint64_t n = 1; fired; n += n < 60 ? 1 : 7) {
-			life_copy_dir(kept, l.u.dir);
-			sys_fault_begin();
-			sys_fault_arm_from(SYS_CALL_ANY, n, EIO);
-			if (zdb_open(&l.u.eng, &l.u.opt, why, sizeof(why)) == 0)
-				zu_crash(&l.u);
-			fired = sys_fault_fired();
-			sys_fault_disarm();
-			sys_fault_end();
-			snprintf(why, sizeof(why), "interrupted at call %u", (unsigned)n);
-			assert_int_equal(zu_open(&l.u), 0);
-			life_compare(&l, why);
-			zu_close(&l.u);
-			done++;
-		}
-		assert_int_equal(file_rm_tree(kept), 0);
+		life_harm(&l, 1, i < 2 ? MISSING : TORN_END);
+		done += life_interrupted(&l, false, NULL);
 		life_end(&l);
 	}
 	print_message("%u interruptions\n", done);
@@ -131,7 +102,6 @@ int main(void)
 		cmocka_unit_test(not_enough),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -83,43 +83,27 @@ static int on_missing(void *ctx, struct zdb_ns *ns, uint32_t n)
 	return x->answer;
 }
 
-struct growing {
-	uint8_t *b;
-	size_t size;
-};
-
-static int grow(void *ctx, const void *bytes, size_t size)
-{
-	struct growing *g = ctx;
-
-	g->b = realloc(g->b, g->size + size);
-	assert_non_null(g->b);
-	memcpy(g->b + g->size, bytes, size);
-	g->size += size;
-	return 0;
-}
-
 /* extents u32, then rows {file, offset, length}, then the bytes */
-static void bundle_take(const struct zdb_bundle *b, struct growing *g)
+static void bundle_take(const struct zdb_bundle *b, struct zu_bytes *g)
 {
 	uint8_t row[12];
 
 	put_u32le(row, b->extents_count);
-	grow(g, row, 4);
+	zu_bytes_add(g, row, 4);
 	for (uint32_t i = 0; i < b->extents_count; i++) {
 		put_u32le(row, b->extents[i].file);
 		put_u32le(row + 4, b->extents[i].offset);
 		put_u32le(row + 8, b->extents[i].length);
-		grow(g, row, 12);
+		zu_bytes_add(g, row, 12);
 	}
-	assert_int_equal(zdb_bundle_read(b, grow, g), 0);
+	assert_int_equal(zdb_bundle_read(b, zu_bytes_add, g), 0);
 	assert_int_equal(g->size, 4 + 12 * (size_t)b->extents_count + b->bytes);
 }
 
 static int on_closed(void *ctx, struct zdb_ns *ns, uint32_t n, const char *dirty, const struct zdb_bundle *b)
 {
 	struct world *x = ctx;
-	struct growing g = {0};
+	struct zu_bytes g = {0};
 
 	(void)ns;
 	assert_true(n < 16);
@@ -415,7 +399,7 @@ static void restore(struct world *x, unsigned active, const struct model *m, con
 static void derive_all(struct world *x, unsigned count)
 {
 	for (unsigned n = 0; n < count; n++) {
-		struct growing g = {0};
+		struct zu_bytes g = {0};
 		struct zdb_bundle *b;
 
 		assert_int_equal(zdb_bundle_derive(x->u.ns, n, &b), 0);
@@ -589,7 +573,6 @@ int main(void)
 		cmocka_unit_test(closing_is_owed),   cmocka_unit_test(cutting),
 	};
 
-	if (access("/dev/shm", W_OK) == 0)
-		(void)setenv("TMPDIR", "/dev/shm", 0);
+	test_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

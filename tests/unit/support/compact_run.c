@@ -200,7 +200,8 @@ static bool must_be_kept(const struct compact_run *r, unsigned version)
 }
 
 /* HISTORY gives the versions of the model, newest first, down to one that may be gone, and says so itself. */
-static void check_history(struct compact_run *r, struct zu *u, unsigned key, unsigned version, const char *where)
+static void check_history(struct compact_run *r, struct zu *u, unsigned key, unsigned version,
+			  const char *where)
 {
 	uint8_t k[8], cursor[8], buf[VALUE_MAX];
 	size_t klen = key_fill(r, key, k), size = 0;
@@ -267,13 +268,6 @@ void cr_check(struct compact_run *r, struct zu *u, unsigned ops, const char *whe
 	zdb_ns_info(u->ns, &info);
 	assert_int_equal(info.entries, live);
 	cr_check_scan(u, live, where);
-}
-
-void cr_finding(void *ctx, int level, const char *ns, const char *text)
-{
-	(void)ns;
-	if (level > 0)
-		fail_msg("%s: check: %s", (const char *)ctx, text);
 }
 
 uint64_t cr_data_bytes(struct zu *u, unsigned segments)

@@ -58,8 +58,6 @@ void cr_check(struct compact_run *r, struct zu *u, unsigned ops, const char *whe
 void cr_check_scan(struct zu *u, unsigned live, const char *where);
 /* No file of a compaction is left. */
 void cr_no_litter(struct zu *u, char *where);
-/* For zdb_verify(): what it finds fails the test. `ctx` is a text for the message. */
-void cr_finding(void *ctx, int level, const char *ns, const char *text);
 /* Bytes of the first `segments` data files. */
 uint64_t cr_data_bytes(struct zu *u, unsigned segments);
 

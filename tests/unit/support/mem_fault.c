@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "core/base/file.h"
 #include "core/base/mem.h"
@@ -118,6 +119,12 @@ uint64_t mem_fault_calls(void)
 bool mem_fault_fired(void)
 {
 	return atomic_load(&fired);
+}
+
+void test_in_memory(void)
+{
+	if (access("/dev/shm", W_OK) == 0)
+		(void)setenv("TMPDIR", "/dev/shm", 0);
 }
 
 const char *test_dir_new(void)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/base/endian.h"
+#include "core/base/file.h"
 #include "core/zdb/fmt.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_life.h"
@@ -68,25 +69,9 @@ static void step(struct life *l)
 
 /* ---------------------------------------------------------------------------------------------------- the stores --- */
 
-struct growing {
-	uint8_t *b;
-	size_t size;
-};
-
-static int grow(void *ctx, const void *bytes, size_t size)
-{
-	struct growing *g = ctx;
-
-	g->b = realloc(g->b, g->size + size);
-	assert_non_null(g->b);
-	memcpy(g->b + g->size, bytes, size);
-	g->size += size;
-	return 0;
-}
-
 static int on_closed(void *ctx, struct zdb_ns *ns, uint32_t n, const char *dirty, const struct zdb_bundle *b)
 {
-	struct growing g = {0};
+	struct zu_bytes g = {0};
 	struct life *l = ctx;
 	uint8_t head[20];
 
@@ -99,14 +84,14 @@ static int on_closed(void *ctx, struct zdb_ns *ns, uint32_t n, const char *dirty
 	put_u32le(head + 8, n);
 	put_u32le(head + 12, 0);
 	put_u32le(head + 16, b->extents_count);
-	grow(&g, head, 20);
+	zu_bytes_add(&g, head, 20);
 	for (uint32_t i = 0; i < b->extents_count; i++) {
 		put_u32le(head, b->extents[i].file);
 		put_u32le(head + 4, b->extents[i].offset);
 		put_u32le(head + 8, b->extents[i].length);
-		grow(&g, head, 12);
+		zu_bytes_add(&g, head, 12);
 	}
-	assert_int_equal(zdb_bundle_read(b, grow, &g), 0);
+	assert_int_equal(zdb_bundle_read(b, zu_bytes_add, &g), 0);
 	l->bundle[n] = g.b;
 	l->bundle_size[n] = g.size;
 	l->stored = n + 1;
@@ -221,11 +206,60 @@ void life_harm(struct life *l, unsigned n, enum harm harm)
 	}
 }
 
-void life_finding(void *ctx, int level, const char *ns, const char *text)
+void life_goes_on(struct life *l, const char *where)
 {
-	(void)ns;
-	if (level > 0)
-		fail_msg("%s: %s", (const char *)ctx, text);
+	life_compare(l, where);
+	for (unsigned k = 0; k < l->known; k++)
+		if (l->version[k] != 0 && k % 7 == 0)
+			life_set(l, k);
+	zdb_ns_info(l->u.ns, &l->info);
+	zu_close(&l->u);
+	zu_check(&l->u, where);
+	assert_int_equal(zu_open(&l->u), 0);
+	life_compare(l, where);
+	zu_close(&l->u);
+}
+
+/* A start in which call n fails; false: it makes fewer. */
+static bool start_failing(struct life *l, uint64_t n, bool once)
+{
+	char why[800];
+	bool fired;
+
+	sys_fault_begin();
+	if (once)
+		sys_fault_arm(SYS_CALL_ANY, n, EIO);
+	else
+		sys_fault_arm_from(SYS_CALL_ANY, n, EIO);
+	if (zdb_open(&l->u.eng, &l->u.opt, why, sizeof(why)) == 0)
+		zu_crash(&l->u);
+	fired = sys_fault_fired();
+	sys_fault_disarm();
+	sys_fault_end();
+	return fired;
+}
+
+unsigned life_interrupted(struct life *l, bool once, void (*opened)(struct life *l))
+{
+	char where[100], kept[400];
+	bool fired = true;
+	unsigned n = 0;
+
+	snprintf(kept, sizeof(kept), "%s.kept", l->u.dir);
+	life_copy_dir(l->u.dir, kept);
+	while (fired) {
+		life_copy_dir(kept, l->u.dir);
+		n++;
+		fired = start_failing(l, n, once && n % 2 == 0);
+		snprintf(where, sizeof(where), "interrupted at call %u", n);
+		assert_int_equal(zu_open(&l->u), 0);
+		if (opened != NULL)
+			opened(l);
+		life_compare(l, where);
+		zu_close(&l->u);
+	}
+	assert_int_equal(file_rm_tree(kept), 0);
+	return n;
 }
 
 void life_copy_dir(const char *from, const char *to)

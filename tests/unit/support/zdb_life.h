@@ -42,8 +42,13 @@ void life_set(struct life *l, unsigned k);
 void life_compare(struct life *l, const char *where);
 /* Index file n is damaged. */
 void life_harm(struct life *l, unsigned n, enum harm harm);
-/* For zdb_verify(): fails at anything but notes; ctx says where. */
-void life_finding(void *ctx, int level, const char *ns, const char *text);
+/* All is there; writes, stops, is checked, starts again, and all is there still; stopped. */
+void life_goes_on(struct life *l, const char *where);
+/*
+ * Starts over and over with the files as they are now, each time with a system call later failing, it and all that follow (once: it alone,
+ * every second time).  The start after that mends what is to be mended; `opened` is called then, NULL: nothing to do.  How many.
+ */
+unsigned life_interrupted(struct life *l, bool once, void (*opened)(struct life *l));
 void life_copy_dir(const char *from, const char *to);
 
 #endif

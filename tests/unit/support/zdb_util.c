@@ -65,6 +65,33 @@ void zu_crash(struct zu *u)
 	u->eng = NULL;
 }
 
+static void finding(void *ctx, int level, const char *ns, const char *text)
+{
+	if (level > 0)
+		fail_msg("%s: check: %s: %s", (const char *)ctx, ns, text);
+}
+
+void zu_check(const struct zu *u, const char *where)
+{
+	assert_int_equal(zdb_verify(&u->opt, finding, (void *)(uintptr_t)where), 0);
+}
+
+const char *zu_mode_name(enum zdb_mode mode)
+{
+	return mode == ZDB_SEQ ? "sequential" : "user";
+}
+
+int zu_bytes_add(void *ctx, const void *bytes, size_t size)
+{
+	struct zu_bytes *g = ctx;
+
+	g->b = realloc(g->b, g->size + size + 1); /* never of no bytes */
+	assert_non_null(g->b);
+	memcpy(g->b + g->size, bytes, size);
+	g->size += size;
+	return 0;
+}
+
 static int set(struct zu *u, const void *key, size_t klen, const char *value, struct zdb_set_result *r)
 {
 	return zdb_set(u->ns, key, klen, value, strlen(value), 1000, r);
