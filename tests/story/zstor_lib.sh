@@ -17,7 +17,12 @@ need_tool jq
 need_tool perl
 T=$(mktemp -d "${TMPDIR:-/tmp}/qsfs-$(basename "$0" .t).XXXXXX")
 V=$T/v
-trap 'v_stop_all; [ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"' EXIT
+v_leave() {
+	[ "$BASHPID" = $$ ] || return # one that dies before it has become the program that it is to start
+	v_stop_all
+	[ $tap_failed -gt 0 ] && diag "left in $T" || rm -rf "$T"
+}
+trap v_leave EXIT
 
 V_STORES="d1 d2 d3 d4 d5 d6 m1 m2 m3 m4"
 
@@ -90,8 +95,9 @@ v_store_start() {
 
 v_ping() { "$QSFS" zdb ping -s "$1" >/dev/null 2>&1; }
 
-# Whether a program has blocked SIGTERM, because it takes it when it is ready: before that it would only die of it.
-v_waits_for_term() { [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$(cat "$1")/status") & 0x4000)) -ne 0 ]; }
+# Whether a program has blocked SIGTERM, because it takes it when it is ready: before that it would only die of it. The shell that is to become
+# it blocks signals too, for a moment.
+v_waits_for_term() { [ "/proc/$(cat "$1")/exe" -ef "$QSFS" ] && [ $((0x$(sed -n 's/^SigBlk:[[:space:]]*//p' "/proc/$(cat "$1")/status") & 0x4000)) -ne 0 ]; }
 
 v_gone() { ! grep -q '^State:[[:space:]]*[^Z]' "/proc/$1/status" 2>/dev/null; }
 
