@@ -141,7 +141,7 @@ static int load_replay(struct zdb_ns *ns, const struct mark *m, bool strict, cha
 	}
 	if (rc == 0)
 		rc = replay_run(&p);
-	if (rc == 0 && !counted)
+	if (rc == 0 && (!counted || p.recount))
 		rc = seq_count(ns);
 	if (rc == 0 && ns->recovery.log_records == 0)
 		rc = find_prev_data(ns); /* the last record lies before the marker */

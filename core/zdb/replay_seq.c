@@ -137,6 +137,10 @@ int replay_seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *
 	return replay_bound(p);
 }
 
+/*
+ * A suspect one: a flag in the index file is written after the log is durable up to the deletion, and a deleted id has no later
+ * version.  So either this deletion has set it, or an earlier one and nothing changes; the log then says what the index does.
+ */
 int replay_seq_delete(struct replay *p, const uint8_t *key, struct place at, bool suspect)
 {
 	struct zdb_ns *ns = p->ns;
@@ -148,6 +152,10 @@ int replay_seq_delete(struct replay *p, const uint8_t *key, struct place at, boo
 		return rc;
 	if (memcmp(found, key, ZDB_SEQ_KEY_SIZE) != 0)
 		return -ENOENT;
+	if (suspect && pend_find(&ns->pend, at.file, at.off) == NULL && (r.flags & FLAG_DELETED) != 0) {
+		p->recount = true; /* the flag may be older than the marker and its counts */
+		return 0;
+	}
 	if (suspect)
 		return -EBADMSG; /* nothing else knows of it */
 	rc = rewrite_reserve(ns, at.file);

@@ -94,11 +94,11 @@ int replay_user_delete(struct replay *p, const struct dat_rec *d, const uint8_t 
 	struct place at;
 	int rc;
 
-	if (suspect && p->strict)
-		return -EBADMSG;
 	rc = index_find(ns, key, d->klen, &at, &was, &old);
 	if (rc == -ENOENT)
-		return 0; /* flagged already */
+		return 0; /* flagged already, perhaps by this deletion: so a suspect one stays in the log */
+	if (rc == 0 && suspect && p->strict)
+		return -EBADMSG;
 	if (rc == 0)
 		rc = rewrite_reserve(ns, at.file);
 	if (rc != 0)

@@ -448,6 +448,7 @@ struct replay {
 	uint32_t file, off, index_off;
 	char *why;
 	size_t why_size;
+	bool recount; /* out, sequential: the namespace's counts are to be made from the index */
 	/* private */
 	uint32_t at_file, at_off; /* of the log record in hand */
 	struct zdb_fd *out;       /* i<at_file> */
