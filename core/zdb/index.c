@@ -200,7 +200,20 @@ int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t
 		return rc;
 	ns->prev_index = *off;
 	ns->record_since = true;
+	if (ns->mode == ZDB_USER && r->parent_off == 0 && ns->ambiguous &&
+	    crosses_into_zeros(b, iov.iov_len, *off))
+		ns->doubt_end = ns->data.size; /* neither of the two proves the other's key */
 	return 0;
+}
+
+bool crosses_into_zeros(const uint8_t *b, uint32_t size, uint32_t off)
+{
+	uint32_t border = (off / SECTOR + 1) * SECTOR;
+
+	for (uint32_t i = border - off; i < size; i++)
+		if (b[i] != 0)
+			return false;
+	return border - off < size;
 }
 
 static int extent_order(const void *a, const void *b)

@@ -154,16 +154,6 @@ int replay_bound(struct replay *p)
 	return rewrite_apply(ns, &ns->pend);
 }
 
-bool replay_crosses_into_zeros(const uint8_t *b, uint32_t size, uint32_t off)
-{
-	uint32_t border = (off / SECTOR + 1) * SECTOR;
-
-	for (uint32_t i = border - off; i < size; i++)
-		if (b[i] != 0)
-			return false;
-	return border - off < size;
-}
-
 /* ----------------------------------------------------------------------------------------------------- the walk --- */
 
 static int replay_record(struct replay *p, struct dat_rec *d, const uint8_t *key, bool suspect)

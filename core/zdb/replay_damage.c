@@ -22,7 +22,7 @@ static int index_says(struct replay *p, struct idx_rec *r, uint8_t *key, bool *t
 	idx_decode(r, b);
 	size = IDX_RECORD + r->klen;
 	if (r->klen == 0 || n < (ssize_t)size || r->prev != p->ns->prev_index ||
-	    replay_crosses_into_zeros(b, size, p->out_off))
+	    crosses_into_zeros(b, size, p->out_off))
 		return 0;
 	memcpy(key, b + IDX_RECORD, r->klen);
 	if (p->ns->mode == ZDB_SEQ)

@@ -12,8 +12,6 @@ ssize_t replay_peek(struct replay *p, uint32_t size, const uint8_t **bytes);
 int replay_put(struct replay *p, struct idx_rec *r, const uint8_t *key, struct place *at);
 /* Applies what waits when it is much: first everything appended so far becomes durable. */
 int replay_bound(struct replay *p);
-/* Whether a lost sector would leave these bytes as they are: they cross a border and only zeros follow it. */
-bool replay_crosses_into_zeros(const uint8_t *b, uint32_t size, uint32_t off);
 
 /*
  * One log record, at (p->at_file, p->at_off).  suspect: its own bytes do not prove that it was written, the index has to.

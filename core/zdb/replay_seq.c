@@ -26,7 +26,7 @@ static int copy_there(struct replay *p, const uint8_t *key, struct idx_rec *copy
 	    copy->prev != p->ns->prev_index || memcmp(b + IDX_RECORD, key, ZDB_SEQ_KEY_SIZE) != 0 ||
 	    !before(copy->data_file, copy->off, p->at_file, p->at_off))
 		return 0;
-	*state = replay_crosses_into_zeros(b, SEQ_RECORD, p->out_off) ? COPY_DOUBTFUL : COPY_SOUND;
+	*state = crosses_into_zeros(b, SEQ_RECORD, p->out_off) ? COPY_DOUBTFUL : COPY_SOUND;
 	return 0;
 }
 
@@ -109,7 +109,8 @@ int replay_seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *
 		rc = copy_there(p, key, &copy, &state);
 		if (rc != 0)
 			return rc;
-		if (state == COPY_NONE || copy.off != old.off || copy.crc != old.crc || copy.len != old.len)
+		if (state == COPY_NONE || copy.data_file != old.data_file || copy.off != old.off ||
+		    copy.crc != old.crc || copy.len != old.len)
 			return -EBADMSG;
 	}
 	now = copy = old;

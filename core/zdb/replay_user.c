@@ -3,14 +3,14 @@
  */
 #include "core/zdb/replay_int.h"
 
-/* The index record that belongs to the log record in hand, if it is there and whole. */
+/* The index record that belongs to the log record in hand, if it is there.  sound: no lost sector would look like it. */
 static int witness(struct replay *p, const struct dat_rec *d, const uint8_t *key, struct idx_rec *r,
-		   bool *there)
+		   bool *there, bool *sound)
 {
 	const uint8_t *b;
 	ssize_t n = replay_peek(p, IDX_RECORD + d->klen, &b);
 
-	*there = false;
+	*there = *sound = false;
 	if (n < 0)
 		return (int)n;
 	if (n < (ssize_t)IDX_RECORD + d->klen)
@@ -18,6 +18,7 @@ static int witness(struct replay *p, const struct dat_rec *d, const uint8_t *key
 	idx_decode(r, b);
 	*there = r->klen == d->klen && r->off == p->at_off && r->len == d->len && r->crc == d->crc &&
 		 r->ts == d->ts && memcmp(b + IDX_RECORD, key, d->klen) == 0;
+	*sound = *there && !crosses_into_zeros(b, IDX_RECORD + d->klen, p->out_off);
 	return 0;
 }
 
@@ -31,6 +32,10 @@ static bool place_has_key(struct replay *p, struct place at, const uint8_t *key,
 	return index_read(p->ns, at, &r, found) == 0 && r.klen == klen && memcmp(found, key, klen) == 0;
 }
 
+/*
+ * A suspect one needs a sound index record.  Where both may have lost the end of the key, the parent that the index record names
+ * tells it; without a parent nothing was flagged for it, so that it may go.
+ */
 int replay_user_set(struct replay *p, const struct dat_rec *d, const uint8_t *key, bool suspect)
 {
 	struct zdb_ns *ns = p->ns;
@@ -44,12 +49,13 @@ int replay_user_set(struct replay *p, const struct dat_rec *d, const uint8_t *ke
 		     *old = NULL;
 	struct idx_rec seen = {0}, was;
 	struct place at, parent;
-	bool there;
-	int rc = witness(p, d, key, &seen, &there), found;
+	bool there, sound;
+	int rc = witness(p, d, key, &seen, &there, &sound), found;
 
 	if (rc != 0)
 		return rc;
-	if (suspect && p->strict && !there)
+	parent = (struct place){seen.parent_file, seen.parent_off};
+	if (suspect && p->strict && !sound && !(there && place_has_key(p, parent, key, d->klen)))
 		return -EBADMSG;
 	found = index_find(ns, key, d->klen, &parent, &was, &old);
 	if (found != 0 && found != -ENOENT)

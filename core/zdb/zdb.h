@@ -239,8 +239,9 @@ int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, 
 int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts);
 
 /*
- * Whether a kill could take back what was written last, though it is in the log: a deletion whose bytes a lost sector would look
- * like (docs/formats.md, "Torn keys"), until a sync, or until the next record.  Who answers it then lets the answer wait for that.
+ * Whether a kill could take back what was written last, though it is in the log: a record whose bytes a lost sector would look
+ * like, and of which the index does not tell (docs/formats.md, "Torn keys"), until a sync, or until the next record.  Who answers it
+ * then lets the answer wait for that.
  */
 bool zdb_ns_doubtful(const struct zdb_ns *ns);
 

@@ -170,7 +170,7 @@ struct zdb_ns {
 	uint64_t stamp;   /* of this opening */
 	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
 	uint32_t
-		doubt_end; /* end of the log when it ends with a deletion that looks so: in doubt until `synced` reaches it, or a record follows */
+		doubt_end; /* end of the log when it ends with a record that looks so, and the index does not tell: in doubt until `synced` reaches it, or a record follows */
 	uint32_t durable_file, durable_off; /* at load: the log was durable up to there */
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */
@@ -286,6 +286,8 @@ void index_overlay(const struct zdb_ns *ns, struct place at, struct idx_rec *r);
 int index_find(struct zdb_ns *ns, const void *key, size_t klen, struct place *at, struct idx_rec *r,
 	       struct entry **e);
 int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t *off);
+/* Whether a lost sector would leave these bytes, at `off` of a file, as they are: they cross a border and only zeros follow it. */
+bool crosses_into_zeros(const uint8_t *b, uint32_t size, uint32_t off);
 int rewrite_reserve(struct zdb_ns *ns, uint32_t file);
 void rewrite_flag(struct zdb_ns *ns, struct place at, uint32_t size);
 void rewrite_whole(struct zdb_ns *ns, struct place at, const struct idx_rec *r);

@@ -1,5 +1,5 @@
 /*
- * A deletion at the end of the log whose key looks torn at a sector border, after a power cut that took `synced` along: where the index
+ * A record at the end of the log whose key looks torn at a sector border, after a power cut that took `synced` along: where the index
  * says the same it stays in the log, else it is cut.  Index, log and figures agree in each case.
  */
 #include <setjmp.h>
@@ -19,12 +19,13 @@
 #define KEY_SIZE 8u
 #define PLAIN    5u   /* a key with only zeros behind its first byte */
 #define LONGER   261u /* one that looks like it when it is torn there */
-#define SEEN     1u   /* so many bytes of the deletion's key lie before the border */
+#define NO_KEY   UINT64_MAX
+#define SEEN     1u /* so many bytes of the last record's key lie before the border */
 
 struct torn {
 	struct zu u;
 	char where[100];
-	struct zdb_ns_info before, after; /* the deletion */
+	struct zdb_ns_info before, after; /* the last record */
 };
 
 static struct zdb_ns_info figures(const struct torn *t)
@@ -48,8 +49,31 @@ static void pad(struct torn *t)
 			 0);
 }
 
-/* Keys 0 ... LONGER.  marked: all of it lies before the marker. */
-static void begin(struct torn *t, enum zdb_mode mode, uint64_t victim, bool marked, const char *what)
+/* User mode: the record that comes next lies across a border in both files. */
+static void pad_both(struct torn *t)
+{
+	static const uint8_t zeros[SECTOR];
+	uint8_t key[ZDB_KEY_MAX];
+	struct zdb_set_result r;
+	uint32_t klen = 0;
+
+	for (uint8_t n = 'a'; klen == 0; n++) {
+		struct zdb_ns_info info = figures(t);
+		uint32_t end = info.index_current_offset + 2 * IDX_RECORD + SEEN, size;
+
+		klen = (SECTOR - end % SECTOR) % SECTOR;
+		if (klen > ZDB_KEY_MAX)
+			klen = 0;
+		size = klen == 0 ? 100 : klen;
+		memset(key, n, size);
+		end = info.data_current_offset + 2 * DAT_RECORD + size + SEEN;
+		assert_int_equal(
+			zdb_set(t->u.ns, key, size, zeros, (SECTOR - end % SECTOR) % SECTOR, 1000, &r), 0);
+	}
+}
+
+/* Keys 0 ... LONGER; PLAIN is gone when it is not what comes next. */
+static void fill(struct torn *t, enum zdb_mode mode, bool plain, const char *what)
 {
 	memset(t, 0, sizeof(*t));
 	snprintf(t->where, sizeof(t->where), "%s mode, %s", zu_mode_name(mode), what);
@@ -64,13 +88,23 @@ static void begin(struct torn *t, enum zdb_mode mode, uint64_t victim, bool mark
 		else
 			assert_int_equal(zu_seq_set(&t->u, key, value), 0);
 	}
-	if (victim != PLAIN)
+	if (!plain)
 		assert_int_equal(zu_seq_del(&t->u, PLAIN), 0);
+}
+
+static void mark(struct torn *t)
+{
+	zu_close(&t->u);
+	assert_int_equal(zu_open(&t->u), 0);
+}
+
+/* A deletion comes last.  marked: what is before it lies before the marker. */
+static void begin(struct torn *t, enum zdb_mode mode, uint64_t victim, bool marked, const char *what)
+{
+	fill(t, mode, victim == PLAIN, what);
 	pad(t);
-	if (marked) {
-		zu_close(&t->u);
-		assert_int_equal(zu_open(&t->u), 0);
-	}
+	if (marked)
+		mark(t);
 	t->before = figures(t);
 	assert_int_equal((t->before.data_current_offset + DAT_RECORD + SEEN) % SECTOR, 0);
 	assert_int_equal(zu_seq_del(&t->u, victim), 0);
@@ -118,20 +152,18 @@ static bool count_one(void *ctx, const struct zdb_entry *e)
 	return true;
 }
 
-static void is_as(struct torn *t, const struct zdb_ns_info *want, uint64_t victim, bool gone)
+static void is_as(struct torn *t, const struct zdb_ns_info *want, uint64_t absent)
 {
 	struct zdb_ns_info info = figures(t);
 	uint64_t listed = 0;
 	uint8_t next[17];
 
 	for (uint64_t key = 0; key <= LONGER; key++) {
-		bool absent = gone && key == victim;
+		bool there = zu_seq_get(&t->u, key) != NULL;
 
-		if (key != PLAIN && (zu_seq_get(&t->u, key) == NULL) != absent)
-			fail_msg("%s: key %u is %s", t->where, (unsigned)key, absent ? "there" : "gone");
+		if (there == (key == absent))
+			fail_msg("%s: key %u is %s", t->where, (unsigned)key, there ? "there" : "gone");
 	}
-	if ((zu_seq_get(&t->u, PLAIN) == NULL) != (victim != PLAIN || gone))
-		fail_msg("%s: key %u", t->where, PLAIN);
 	assert_int_equal(zdb_scan(t->u.ns, NULL, 0, false, 0, 0, count_one, &listed, next), 0);
 	assert_int_equal(listed, want->entries);
 	if (info.entries != want->entries || info.data_size != want->data_size)
@@ -143,22 +175,22 @@ static void is_as(struct torn *t, const struct zdb_ns_info *want, uint64_t victi
 }
 
 /* After the cut, after a clean stop, and with an index made from the log alone. */
-static void stays_as(struct torn *t, const struct zdb_ns_info *want, uint64_t victim, bool gone)
+static void stays_as(struct torn *t, const struct zdb_ns_info *want, uint64_t absent)
 {
 	char path[600];
 
 	zu_path(&t->u, "default", "synced", path, sizeof(path));
 	(void)unlink(path); /* when anything was synced */
 	assert_int_equal(zu_open(&t->u), 0);
-	is_as(t, want, victim, gone);
+	is_as(t, want, absent);
 	zu_close(&t->u);
 	zu_check(&t->u, t->where);
 	assert_int_equal(zu_open(&t->u), 0);
-	is_as(t, want, victim, gone);
+	is_as(t, want, absent);
 	zu_close(&t->u);
 	lose(t, "i0");
 	assert_int_equal(zu_open(&t->u), 0);
-	is_as(t, want, victim, gone);
+	is_as(t, want, absent);
 	zu_close(&t->u);
 	zu_teardown(&t->u);
 }
@@ -173,7 +205,7 @@ static void known(enum zdb_mode mode, bool counted)
 	assert_true(flagged_on_disk(&t, PLAIN));
 	if (!counted && mode == ZDB_SEQ)
 		lose(&t, "sums");
-	stays_as(&t, &t.after, PLAIN, true);
+	stays_as(&t, &t.after, PLAIN);
 }
 
 static void a_deletion_that_the_index_knows_stays(void **state)
@@ -191,7 +223,7 @@ static void unknown(enum zdb_mode mode)
 	assert_int_equal(zdb_flush(t.u.eng), 0);
 	zu_crash(&t.u);
 	assert_false(flagged_on_disk(&t, PLAIN));
-	stays_as(&t, &t.before, PLAIN, false);
+	stays_as(&t, &t.before, NO_KEY);
 }
 
 static void one_that_nothing_else_knows_is_cut(void **state)
@@ -209,7 +241,7 @@ static void remade(enum zdb_mode mode)
 	apply(&t);
 	zu_crash(&t.u);
 	assert_true(flagged_on_disk(&t, PLAIN));
-	stays_as(&t, &t.before, PLAIN, false);
+	stays_as(&t, &t.before, NO_KEY);
 }
 
 /* The record that was flagged is made again from the log, without the flag. */
@@ -220,23 +252,30 @@ static void a_flag_behind_the_marker_goes_with_it(void **state)
 	remade(ZDB_SEQ);
 }
 
-static void torn(enum zdb_mode mode, bool marked)
+/* The sector behind the border was never written. */
+static void tear(struct torn *t, const char *name, uint32_t record, uint32_t head)
 {
 	static const uint8_t zeros[KEY_SIZE - SEEN];
 	char path[600];
-	struct torn t;
 	FILE *f;
+
+	zu_path(&t->u, "default", name, path, sizeof(path));
+	f = fopen(path, "r+b");
+	assert_non_null(f);
+	assert_int_equal(fseek(f, (long)(record + head + SEEN), SEEK_SET), 0);
+	assert_int_equal(fwrite(zeros, sizeof(zeros), 1, f), 1);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void torn(enum zdb_mode mode, bool marked)
+{
+	struct torn t;
 
 	begin(&t, mode, LONGER, marked, marked ? "torn" : "torn, behind the marker");
 	assert_int_equal(zdb_flush(t.u.eng), 0);
 	zu_crash(&t.u);
-	zu_path(&t.u, "default", "d0", path, sizeof(path));
-	f = fopen(path, "r+b");
-	assert_non_null(f);
-	assert_int_equal(fseek(f, (long)(t.before.data_current_offset + DAT_RECORD + SEEN), SEEK_SET), 0);
-	assert_int_equal(fwrite(zeros, sizeof(zeros), 1, f), 1);
-	assert_int_equal(fclose(f), 0);
-	stays_as(&t, &t.before, LONGER, false);
+	tear(&t, "d0", t.before.data_current_offset, DAT_RECORD);
+	stays_as(&t, &t.before, PLAIN);
 }
 
 /* What is left of it names a key that was deleted long before: that counts once. */
@@ -247,6 +286,63 @@ static void a_torn_one_deletes_nothing(void **state)
 		torn(i % 2 == 0 ? ZDB_USER : ZDB_SEQ, i < 2);
 }
 
+/* ---- new values, in user mode: the index record may be torn at the same place of the key */
+
+static void begin_value(struct torn *t, uint64_t victim, bool plain, const char *what)
+{
+	fill(t, ZDB_USER, plain, what);
+	pad_both(t);
+	mark(t);
+	t->before = figures(t);
+	assert_int_equal((t->before.data_current_offset + DAT_RECORD + SEEN) % SECTOR, 0);
+	assert_int_equal((t->before.index_current_offset + IDX_RECORD + SEEN) % SECTOR, 0);
+	assert_int_equal(zu_seq_set(&t->u, victim, ""), 0);
+	t->after = figures(t);
+}
+
+static void a_parent_tells_the_key(void **state)
+{
+	struct torn t;
+
+	(void)state;
+	begin_value(&t, PLAIN, true, "a new value, flagged its parent");
+	assert_false(zdb_ns_doubtful(t.u.ns));
+	apply(&t);
+	zu_crash(&t.u);
+	assert_true(flagged_on_disk(&t, PLAIN));
+	stays_as(&t, &t.after, NO_KEY);
+}
+
+static void torn_in_both_files(void **state)
+{
+	struct torn t;
+
+	(void)state;
+	begin_value(&t, LONGER, false, "a new value, torn twice");
+	assert_int_equal(zdb_flush(t.u.eng), 0);
+	zu_crash(&t.u);
+	tear(&t, "d0", t.before.data_current_offset, DAT_RECORD);
+	tear(&t, "i0", t.before.index_current_offset, IDX_RECORD);
+	stays_as(&t, &t.before, PLAIN);
+}
+
+static void without_a_parent_nothing_tells(void **state)
+{
+	struct torn t;
+
+	(void)state;
+	begin_value(&t, PLAIN, false, "a new key");
+	assert_true(zdb_ns_doubtful(t.u.ns)); /* or a kill would take back what was answered */
+	assert_int_equal(zdb_flush(t.u.eng), 0);
+	zu_crash(&t.u);
+	stays_as(&t, &t.before, PLAIN);
+	begin_value(&t, PLAIN, false, "a new key, synced");
+	assert_int_equal(zdb_sync(t.u.ns, ZDB_SYNC_DATA), 0);
+	assert_false(zdb_ns_doubtful(t.u.ns));
+	zu_crash(&t.u);
+	stays_as(&t, &t.after, NO_KEY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -254,6 +350,9 @@ int main(void)
 		cmocka_unit_test(one_that_nothing_else_knows_is_cut),
 		cmocka_unit_test(a_flag_behind_the_marker_goes_with_it),
 		cmocka_unit_test(a_torn_one_deletes_nothing),
+		cmocka_unit_test(a_parent_tells_the_key),
+		cmocka_unit_test(torn_in_both_files),
+		cmocka_unit_test(without_a_parent_nothing_tells),
 	};
 
 	test_in_memory();
