@@ -195,7 +195,7 @@ int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t
 	idx_encode(b, r);
 	mem_copy(b + IDX_RECORD, key, r->klen);
 	*off = ns->index.size;
-	rc = tail_append(ns, &ns->index, &iov, 1, IDX_RECORD + r->klen);
+	rc = tail_append(ns, &ns->index, &iov, 1, IDX_RECORD + r->klen, NULL);
 	if (rc != 0)
 		return rc;
 	ns->prev_index = *off;

@@ -335,6 +335,7 @@ void ns_unload(struct zdb_ns *ns)
 	ns->opened = ns->ambiguous = false;
 	ns->doubt_end = 0;
 	ns->write_error = 0;
+	ns->flush_failed = false;
 	memset(ns->memos, 0, sizeof(ns->memos));
 }
 

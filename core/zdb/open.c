@@ -187,6 +187,8 @@ static int check_options(struct zdb *eng, const struct zdb_options *o, char *why
 			   ZDB_DATASIZE_MAX);
 	if (o->mode != ZDB_USER && o->mode != ZDB_SEQ && o->mode != ZDB_MIXED)
 		return say(why, size, -EINVAL, "unknown mode");
+	if (eng->opt.flight_min == 0)
+		eng->opt.flight_min = FLIGHT_MIN;
 	if (eng->opt.prealloc_max == 0)
 		eng->opt.prealloc_max = PREALLOC_MAX;
 	if (eng->opt.missing_limit_ms == 0)
@@ -241,6 +243,7 @@ static void eng_free(struct zdb *eng)
 	hmap_release(&eng->names);
 	mem_free(eng->slots);
 	mem_free(eng->scratch);
+	flight_release(eng);
 	mem_free(eng->big);
 	mem_free(eng->data_root);
 	mem_free(eng->index_root);

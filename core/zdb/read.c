@@ -53,8 +53,8 @@ static uint32_t guess_next(uint32_t guess, uint32_t len)
 }
 
 /* A payload that stays where it is: read it with zdb_read_run(). */
-static void read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
-		       struct zdb_read *rd)
+static int read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
+		      struct zdb_read *rd)
 {
 	rd->file = f;
 	f->refs++;
@@ -62,6 +62,16 @@ static void read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	rd->offset = off;
 	rd->klen = (uint32_t)w->klen;
 	memcpy(rd->key, w->key, w->klen);
+	return 0;
+}
+
+/* A payload of the active file that memory holds apart from its head.  NULL: it is not all there. */
+static const uint8_t *memory_payload(const struct zdb_ns *ns, uint32_t off, uint32_t len)
+{
+	size_t have;
+	const uint8_t *b = tail_peek(&ns->data, off, &have);
+
+	return b != NULL && have >= len ? b : NULL;
 }
 
 /*
@@ -90,7 +100,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 		       struct zdb_read *rd)
 {
 	size_t head = DAT_RECORD + w->klen, size = head + (w->exact ? w->len : ns->read_guess);
-	const uint8_t *b;
+	const uint8_t *b, *payload;
 	struct dat_rec r;
 	ssize_t n;
 
@@ -111,22 +121,21 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	rd->data = NULL;
 	if (!w->exact)
 		ns->read_guess = guess_next(ns->read_guess, r.len);
-	if (head + r.len > SCRATCH_SIZE) {
-		read_later(ns, f, off, w, rd);
-		return 0;
-	}
-	if ((size_t)n < head + r.len) {
+	payload = b + head;
+	if (b != ns->eng->scratch && (size_t)n < head + r.len)
+		payload = memory_payload(ns, off + (uint32_t)head, r.len);
+	else if (head + r.len > SCRATCH_SIZE && b == ns->eng->scratch)
+		return read_later(ns, f, off, w, rd);
+	if (b == ns->eng->scratch && (size_t)n < head + r.len) {
 		size_t rest = head + r.len - (size_t)n;
-		ssize_t more = b == ns->eng->scratch
-				       ? data_read(ns, f, ns->eng->scratch + n, rest, off + (uint32_t)n)
-				       : 0; /* the window ends where the file does */
+		ssize_t more = data_read(ns, f, ns->eng->scratch + n, rest, off + (uint32_t)n);
 
 		if (more < 0 || (size_t)more < rest)
 			return more < 0 ? (int)more : bad_record(ns);
 	}
-	if (zdb_crc(0, b + head, r.len) != r.crc)
+	if (payload == NULL || zdb_crc(0, payload, r.len) != r.crc)
 		return bad_record(ns);
-	rd->data = b + head;
+	rd->data = payload;
 	return 0;
 }
 

@@ -168,7 +168,7 @@ int zdb_cut(struct zdb *eng, struct zdb_cut **cuts, size_t *count)
 {
 	struct zdb_cut *rows = mem_calloc(eng->count + 1, sizeof(*rows));
 	size_t n = 0;
-	int rc = zdb_flush(eng);
+	int rc = flush_all(eng);
 
 	*cuts = NULL;
 	*count = 0;

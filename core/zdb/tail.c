@@ -1,9 +1,10 @@
 /*
  * tail.c - the append ends of the active files.
  *
- * Small records gather in a buffer until the owner flushes, one pwritev then takes them all; big ones are written at once.
- * What was written stays in the buffer until its place is needed: it is a window on the newest bytes of the file, and who
- * reads those makes no system call.  A failed append is taken back to the record's start.
+ * Small records gather in a buffer until the owner flushes, one pwritev then takes them all; big ones are written at once, or
+ * by flights (flight.c).  What was written stays in the buffer until its place is needed: it
+ * is a window on the newest bytes of the file, and who reads those makes no system call.  A failed append is taken back to
+ * the record's start.
  */
 #include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
@@ -45,6 +46,7 @@ void tail_close(struct zdb *eng, struct tail *t, bool drop_reserve)
 {
 	if (t->f == NULL)
 		return;
+	flight_drop(eng, t);
 	/* Truncating to the same size frees what was preallocated behind the end; only space is lost if it fails. */
 	if (drop_reserve && t->reserved > t->written)
 		(void)sys->ftruncate(t->f->fd, (off_t)t->written);
@@ -103,6 +105,28 @@ static void tail_kick(struct zdb_ns *ns)
 	ev->tick_wanted(ns->eng->opt.events_ctx, 0);
 }
 
+void tail_landed(struct zdb_ns *ns, struct tail *t, uint32_t end)
+{
+	uint32_t bytes = end - t->written;
+
+	t->written = end;
+	if (t->reserved < t->written)
+		t->reserved = t->written;
+	if (t->which == INDEX_FILE) {
+		ns->eng->stats.index_write_bytes += bytes;
+		return;
+	}
+	ns->eng->stats.data_write_bytes += bytes;
+	tail_kick(ns);
+}
+
+void tail_failed(struct zdb_ns *ns, struct tail *t)
+{
+	ns_io_error(ns, t->which, true);
+	(void)tail_take_back(ns, t);
+	ns->write_error = -EIO;
+}
+
 /* Writes pieces at the end of the file; on failure nothing of them stays. */
 static int tail_write(struct zdb_ns *ns, struct tail *t, struct iovec *iov, int count, uint32_t total)
 {
@@ -131,22 +155,14 @@ static int tail_write(struct zdb_ns *ns, struct tail *t, struct iovec *iov, int 
 			iov->iov_len -= (size_t)n;
 		}
 	}
-	t->written += total;
-	if (t->reserved < t->written)
-		t->reserved = t->written;
-	if (t->which == INDEX_FILE) {
-		ns->eng->stats.index_write_bytes += total;
-		return 0;
-	}
-	ns->eng->stats.data_write_bytes += total;
-	tail_kick(ns);
+	tail_landed(ns, t, t->written + total);
 	return 0;
 }
 
 /* Gives the window back; everything in it must have been written. */
 static void window_drop(struct zdb *eng, struct tail *t)
 {
-	assert(t->written == t->size);
+	assert(t->written == t->size && t->flights == NULL && t->loading == NULL);
 	eng->window_bytes -= t->cap;
 	mem_free(t->buf);
 	t->buf = NULL;
@@ -154,21 +170,33 @@ static void window_drop(struct zdb *eng, struct tail *t)
 	t->from = t->size;
 }
 
-int tail_flush(struct zdb_ns *ns, struct tail *t)
+uint32_t tail_gathered(const struct tail *t)
 {
-	uint32_t n = t->size - t->written;
-	struct iovec iov = {NULL, n};
-	int rc;
+	return t->size - flight_end(t);
+}
 
-	if (n == 0)
-		return 0;
-	iov.iov_base = t->buf + (t->written - t->from);
-	rc = tail_write(ns, t, &iov, 1, n);
-	if (rc == 0 && ns->eng->window_bytes > WINDOW_ALL / 2)
-		window_drop(ns->eng, t);
+int tail_flush_to(struct zdb_ns *ns, struct tail *t, uint32_t end)
+{
+	struct iovec iov;
+	int rc = t->which == DATA_FILE ? flight_land(ns) : 0;
+
+	if (rc != 0 || t->written >= end)
+		return rc;
+	iov = (struct iovec){t->buf + (t->written - t->from), end - t->written};
+	rc = tail_write(ns, t, &iov, 1, end - t->written);
 	if (rc != 0)
 		ns->write_error =
 			-EIO; /* answers were given for these bytes, or their log is already written */
+	return rc;
+}
+
+int tail_flush(struct zdb_ns *ns, struct tail *t)
+{
+	bool any = t->size != t->written;
+	int rc = tail_flush_to(ns, t, t->size);
+
+	if (rc == 0 && any && ns->eng->window_bytes > WINDOW_ALL / 2)
+		window_drop(ns->eng, t);
 	return rc;
 }
 
@@ -224,31 +252,55 @@ static int window_reserve(struct zdb_ns *ns, struct tail *t, uint32_t total)
 	return t->cap < total * 2 ? -EOPNOTSUPP : window_slide(ns, t);
 }
 
-static int tail_gather(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total)
+static int window_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count,
+			 uint32_t total)
 {
-	int rc = tail_reserve(ns, t, (uint64_t)t->size + total);
+	int rc = window_reserve(ns, t, total);
 
-	if (rc == 0)
-		rc = window_reserve(ns, t, total);
 	if (rc != 0)
 		return rc;
 	for (int i = 0; i < count; i++) {
 		mem_copy(t->buf + (t->size - t->from), iov[i].iov_base, iov[i].iov_len);
 		t->size += (uint32_t)iov[i].iov_len;
 	}
-	if (!list_is_linked(&ns->unflushed))
-		list_add_tail(&ns->eng->unflushed, &ns->unflushed);
 	return 0;
 }
 
-int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total)
+/* Whether a record of this size waits in memory for the flush. */
+static bool gathers(const struct zdb_ns *ns, const struct tail *t, uint32_t total,
+		    const struct zdb_lent *lent)
+{
+	return ns->eng->opt.gather_writes &&
+	       (total <= GATHER_RECORD || (lent != NULL && flight_wanted(ns, t)));
+}
+
+static int tail_gather(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total,
+		       struct zdb_lent *lent)
+{
+	int rc = tail_reserve(ns, t, (uint64_t)t->size + total);
+
+	if (rc != 0)
+		return rc;
+	if (total <= GATHER_RECORD)
+		lent = NULL;
+	if (lent != NULL || t->loading != NULL || t->flights != NULL)
+		rc = flight_load(ns, iov, count, total, lent);
+	else
+		rc = window_append(ns, t, iov, count, total);
+	if (rc == 0 && !list_is_linked(&ns->unflushed))
+		list_add_tail(&ns->eng->unflushed, &ns->unflushed);
+	return rc;
+}
+
+int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total,
+		struct zdb_lent *lent)
 {
 	struct iovec all[4];
 	int rc;
 
 	assert(count <= 3 && (uint64_t)t->size + total <= UINT32_MAX);
-	if (ns->eng->opt.gather_writes && total <= GATHER_RECORD) {
-		rc = tail_gather(ns, t, iov, count, total);
+	if (gathers(ns, t, total, lent)) {
+		rc = tail_gather(ns, t, iov, count, total, lent);
 		if (rc != -EOPNOTSUPP)
 			return rc;
 	}
@@ -271,7 +323,8 @@ int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int 
 
 int tail_cut(struct zdb_ns *ns, struct tail *t, uint32_t size)
 {
-	assert(size <= t->size);
+	assert(size <= t->size && (t->flights == NULL || size >= flight_end(t)));
+	flight_cut(t, size);
 	if (t->from > size)
 		t->from = size;
 	if (size >= t->written) {
@@ -284,7 +337,9 @@ int tail_cut(struct zdb_ns *ns, struct tail *t, uint32_t size)
 
 const uint8_t *tail_peek(const struct tail *t, uint32_t off, size_t *have)
 {
-	if (off < t->from || off >= t->size)
+	if (off < t->from)
+		return flight_peek(t, off, have);
+	if (off >= t->size)
 		return NULL;
 	*have = t->size - off;
 	return t->buf + (off - t->from);
@@ -301,22 +356,29 @@ void tail_patch(struct tail *t, uint32_t off, const void *bytes, uint32_t size)
 
 ssize_t tail_read(struct zdb_ns *ns, struct tail *t, void *buf, size_t size, uint32_t off)
 {
-	size_t from_file;
+	uint32_t memory = flight_from(t);
+	size_t done = 0;
 
 	if (off >= t->size)
 		return 0;
 	if (size > t->size - off)
 		size = t->size - off;
-	from_file = off >= t->from ? 0 : t->from - off;
-	if (from_file > size)
-		from_file = size;
-	if (from_file > 0) {
+	if (off < memory) {
+		size_t from_file = memory - off < size ? memory - off : size;
 		ssize_t n = ns_pread(ns, t->f, buf, from_file, off);
 
 		if (n < 0 || (size_t)n < from_file)
 			return n;
+		done = from_file;
 	}
-	if (size > from_file)
-		mem_copy((uint8_t *)buf + from_file, t->buf + (off + from_file - t->from), size - from_file);
+	while (done < size) {
+		size_t have;
+		const uint8_t *b = tail_peek(t, off + (uint32_t)done, &have);
+
+		if (have > size - done)
+			have = size - done;
+		mem_copy((uint8_t *)buf + done, b, have);
+		done += have;
+	}
 	return (ssize_t)size;
 }

@@ -53,7 +53,7 @@ static bool looks_torn(uint32_t start, const uint8_t *head, const uint8_t *key, 
 }
 
 static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *key, const void *value,
-		      uint32_t *off)
+		      struct zdb_lent *lent, uint32_t *off)
 {
 	/* Header and key in one piece, so that they reach a page of the kernel together. */
 	HOT_BUFFER uint8_t head[DAT_RECORD + ZDB_KEY_MAX];
@@ -63,7 +63,8 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 	dat_encode(head, r);
 	mem_copy(head + DAT_RECORD, key, r->klen);
 	*off = ns->data.size;
-	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 2 : 1, DAT_RECORD + r->klen + r->len);
+	rc = tail_append(ns, &ns->data, iov, r->len > 0 ? 2 : 1, DAT_RECORD + r->klen + r->len,
+			 r->len > 0 ? lent : NULL);
 	if (rc != 0)
 		return rc;
 	/* A record behind it ends the doubt: it begins with a byte that is not zero, in the sector that might have been lost. */
@@ -99,6 +100,7 @@ struct change {
 	const void *key;
 	size_t klen;
 	const void *value;
+	struct zdb_lent *lent;
 	uint32_t vlen, ts, crc;
 	bool exists;
 	struct place at; /* of the live record */
@@ -120,7 +122,7 @@ static int set_user(struct zdb_ns *ns, struct change *c)
 	int rc = c->exists ? rewrite_reserve(ns, c->at.file) : table_reserve(&ns->table, e.tag);
 
 	if (rc == 0)
-		rc = log_append(ns, &d, c->key, c->value, &r.off);
+		rc = log_append(ns, &d, c->key, c->value, c->lent, &r.off);
 	if (rc != 0)
 		return rc;
 	if (c->exists) {
@@ -160,7 +162,7 @@ static int insert_seq(struct zdb_ns *ns, struct change *c, uint8_t id[ZDB_SEQ_KE
 	int rc;
 
 	put_u64le(id, ns->next_id);
-	rc = log_append(ns, &d, id, c->value, &r.off);
+	rc = log_append(ns, &d, id, c->value, c->lent, &r.off);
 	if (rc != 0)
 		return rc;
 	rc = index_append(ns, &r, id, &at);
@@ -183,7 +185,7 @@ static int update_seq(struct zdb_ns *ns, struct change *c)
 	int rc = rewrite_reserve(ns, c->at.file);
 
 	if (rc == 0)
-		rc = log_append(ns, &d, c->key, c->value, &off);
+		rc = log_append(ns, &d, c->key, c->value, c->lent, &off);
 	if (rc != 0)
 		return rc;
 	copy.flags |= FLAG_DELETED;
@@ -231,7 +233,14 @@ static bool unchanged(struct zdb_ns *ns, const struct change *c)
 int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,
 	    struct zdb_set_result *result)
 {
-	struct change c = {.key = key, .klen = klen, .value = value, .vlen = (uint32_t)vlen, .ts = ts};
+	return zdb_set_lent(ns, key, klen, value, vlen, ts, result, NULL);
+}
+
+int zdb_set_lent(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,
+		 struct zdb_set_result *result, struct zdb_lent *lent)
+{
+	struct change c = {
+		.key = key, .klen = klen, .value = value, .lent = lent, .vlen = (uint32_t)vlen, .ts = ts};
 	int rc;
 
 	if (klen > ZDB_KEY_MAX)
@@ -268,12 +277,17 @@ int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, 
 	if (rc != 0)
 		return rc;
 	result->outcome = ZDB_STORED;
-	if (ns->mode == ZDB_USER)
-		return set_user(ns, &c);
-	if (c.exists)
-		return update_seq(ns, &c);
-	result->outcome = ZDB_INSERTED;
-	return insert_seq(ns, &c, result->key);
+	if (ns->mode == ZDB_USER) {
+		rc = set_user(ns, &c);
+	} else if (c.exists) {
+		rc = update_seq(ns, &c);
+	} else {
+		result->outcome = ZDB_INSERTED;
+		rc = insert_seq(ns, &c, result->key);
+	}
+	if (rc == 0 && flight_full(&ns->data))
+		(void)flight_start(ns); /* an error is of those before, and told by them */
+	return rc;
 }
 
 bool zdb_ns_doubtful(const struct zdb_ns *ns)
@@ -312,7 +326,7 @@ int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts)
 	if (rc != 0)
 		return rc;
 	d.prev = ns->prev_data;
-	rc = log_append(ns, &d, key, NULL, &off);
+	rc = log_append(ns, &d, key, NULL, NULL, &off);
 	if (rc != 0)
 		return rc;
 	rewrite_flag(ns, c.at, SEQ_RECORD);
@@ -324,22 +338,50 @@ int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts)
 	return 0;
 }
 
-int zdb_flush(struct zdb *eng)
+/* The end of a turn: what is worth it leaves by a flight.  1: something is on its way still. */
+static int flush_turn(struct zdb_ns *ns)
 {
-	struct list failed;
+	struct tail *t = &ns->data;
+	int rc = 0;
+
+	if (t->flights != NULL || (t->loading != NULL && tail_gathered(t) >= ns->eng->opt.flight_min))
+		rc = flight_start(ns);
+	else
+		rc = ns_flush_tails(ns);
+	return rc != 0 ? rc : t->flights != NULL;
+}
+
+/*
+ * `fn` for all that have something gathered; those of which it said 1, and those that failed, are looked at again next time.
+ * once: an error that was told is not told again, since the namespace takes no more writes and others do.
+ */
+static int flush_each(struct zdb *eng, int (*fn)(struct zdb_ns *ns), bool once)
+{
+	struct list left;
 	struct list *it;
 	int first = 0;
 
-	list_init(&failed);
+	list_init(&left);
 	while ((it = list_pop(&eng->unflushed)) != NULL) {
 		struct zdb_ns *ns = container_of(it, struct zdb_ns, unflushed);
-		int rc = ns_flush_tails(ns);
+		int rc = fn(ns);
 
 		if (rc != 0)
-			list_add_tail(&failed, it);
-		if (rc != 0 && first == 0)
+			list_add_tail(&left, it);
+		if (rc < 0 && first == 0 && !(once && ns->flush_failed))
 			first = rc;
+		ns->flush_failed = rc < 0;
 	}
-	list_splice_tail(&eng->unflushed, &failed);
+	list_splice_tail(&eng->unflushed, &left);
 	return first;
+}
+
+int zdb_flush(struct zdb *eng)
+{
+	return flush_each(eng, flush_turn, true);
+}
+
+int flush_all(struct zdb *eng)
+{
+	return flush_each(eng, ns_flush_tails, false);
 }

@@ -15,7 +15,8 @@
  *
  * Threads and locks.  An engine has ONE owner thread: every function here must be called from it, and there are
  * no locks inside.  The exceptions are marked "any thread": zdb_sync_run() (the slow part of a sync),
- * zdb_read_run() and its like (the slow part of a big read), zdb_proof_run() (hashing a segment before its eviction) and
+ * zdb_read_run() and its like (the slow part of a big read), zdb_flight_run() (writing the end of a log), zdb_proof_run()
+ * (hashing a segment before its eviction) and
  * zdb_compact_run() (copying a segment).  The objects they take belong to the caller between their begin and end
  * calls, which are owner-thread calls.
  * Callbacks in `struct zdb_events` and wake functions of waiters are called in the owner thread, from inside an
@@ -74,6 +75,7 @@ enum zdb_outcome {
 
 struct zdb;
 struct zdb_ns;
+struct zdb_flight;
 
 /* --------------------------------------------------------------------------------------------------- events --- */
 
@@ -145,6 +147,12 @@ struct zdb_events {
 	void (*ns_deleted)(void *ctx, const char *name); /* after the files are gone */
 	/* Work waits: the next zdb_tick() should come within `ms`, 0 = in this turn of the loop.  Once per batch. */
 	void (*tick_wanted)(void *ctx, uint32_t ms);
+	/*
+	 * With gather_writes: the end of a log is ready to be written by another thread.  0: the owner will have it run, after all that
+	 * were announced before it, and call zdb_flight_done() later; no answer to a write that was made before this call may leave before that.  Anything else: it is written
+	 * at once.  NULL: there are no flights.
+	 */
+	int (*flight)(void *ctx, struct zdb_flight *flight);
 };
 
 /* ------------------------------------------------------------------------------------------- open and close --- */
@@ -162,6 +170,8 @@ struct zdb_options {
 	 * leaves the process.  Gathered bytes lie in preallocated space, so that ENOSPC is known at once.
 	 */
 	bool gather_writes;
+	uint32_t
+		flight_min; /* bytes that are worth a flight when a turn ends and none is in the air (0 = 192 KiB) */
 	uint32_t prealloc_max; /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
 	uint64_t
 		file_max; /* the process may make files of so many bytes (0 = any): preallocating does not tell */
@@ -235,6 +245,18 @@ struct zdb_set_result {
 int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,
 	    struct zdb_set_result *result);
 
+/*
+ * The same, with a value that may stay where it is until it is in the file: then `uses` is one more when this returns, and one less
+ * later, in some other call of the engine or of zdb_flight_done(); with the last one `back` is called, there.  The owner has a use of its own
+ * as long as it needs the memory itself.  Only with the event `flight`, gather_writes, and a large value.  lent may be NULL.
+ */
+struct zdb_lent {
+	unsigned uses;
+	void (*back)(struct zdb_lent *lent); /* must not call the engine */
+};
+int zdb_set_lent(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,
+		 struct zdb_set_result *result, struct zdb_lent *lent);
+
 /* Deletes a live key: -ENOENT absent, -EPERM worm, -EROFS, -ENOSPC, -EIO. */
 int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts);
 
@@ -246,10 +268,19 @@ int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts);
 bool zdb_ns_doubtful(const struct zdb_ns *ns);
 
 /*
- * Writes out what gather_writes holds back, for all namespaces.  Without it: no-op.  A failure (-EIO: the space is
- * preallocated) makes that namespace read-only; the answers of this turn to its writers must not be sent.
+ * Writes out what gather_writes holds back, for all namespaces, or has the event `flight` do so.  Without it: no-op.  A failure (-EIO:
+ * the space is preallocated) makes that namespace read-only; the answers of this turn to its writers must not be sent.
  */
 int zdb_flush(struct zdb *eng);
+
+/*
+ * A flight: large records (zdb_set_lent) at the end of one namespace's log, to be written while the owner goes on.  They are visible to reads
+ * from the start; everything that needs them in the file (sync, rotation, cut) waits for the flight, or carries it out itself.
+ * run: any thread, once, those of a namespace one after the other.  done: owner thread, after it; frees the flight (also after zdb_close()), 0 or -EIO: that namespace is read-only,
+ * and the answers to its writers must not be sent.
+ */
+void zdb_flight_run(struct zdb_flight *flight);
+int zdb_flight_done(struct zdb_flight *flight);
 
 /* Rotation now (NSJUMP), even without records.  Errors as zdb_set. */
 int zdb_jump(struct zdb_ns *ns);

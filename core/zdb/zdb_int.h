@@ -9,6 +9,7 @@
  *   mark    marker and sums                       write   set and del
  *   read    get, check, raw, waiters              scan    scan, history, cursors
  *   sync    split sync, tick                      rotate  rotation, cut
+ *   tail    append ends of the active files       flight  the end of a log on its way, in another thread
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
  *   compact_repoint  the index follows            compact_intent  the note that makes its switch one step
@@ -44,8 +45,12 @@
 #define WINDOW_MIN     (16u << 10)  /* of an active file's newest bytes, at first */
 #define WINDOW_DATA    (256u << 10) /* ... at most; these many gather before they are written out */
 #define WINDOW_INDEX   (64u << 10)
-#define WINDOW_ALL     (8u << 20)  /* of all namespaces together */
-#define GATHER_RECORD  (16u << 10) /* bigger records are written at once */
+#define WINDOW_ALL     (8u << 20)   /* of all namespaces together */
+#define GATHER_RECORD  (16u << 10)  /* bigger records are written at once */
+#define FLIGHT_BYTES   (1u << 20)   /* a flight with so much takes no more */
+#define FLIGHT_OWN     (24u << 10)  /* bytes in it that nobody lent */
+#define FLIGHT_MIN     (192u << 10) /* less is not worth another thread, when none writes already */
+#define FLIGHTS_MAX    8u           /* of one log, until the first of them is waited for */
 #define PREALLOC_MIN   (64u << 10)
 #define PREALLOC_MAX   (8u << 20)
 #define MARK_LOG_BYTES (64u << 20) /* log behind the marker before a tick moves it */
@@ -88,6 +93,9 @@ struct tail {
 	uint32_t kicked;   /* writeback was started up to here */
 	uint8_t *buf;      /* the bytes [from, size) in memory; NULL = none */
 	uint32_t from, cap;
+	/* The data file's only, and then nothing is gathered in buf: `flights` hold what follows `written`, `loading` the rest. */
+	struct zdb_flight *flights, *loading;
+	unsigned flying;
 };
 
 /* Readers of an absent segment. */
@@ -133,7 +141,8 @@ struct zdb_ns {
 	uint8_t password_len;
 
 	int write_error;
-	int load_error; /* after a failed reload: everything answers -EIO */
+	bool flush_failed; /* and that was told */
+	int load_error;    /* after a failed reload: everything answers -EIO */
 
 	/* the active pair */
 	struct tail index, data;
@@ -218,7 +227,10 @@ struct zdb {
 	uint8_t *scratch; /* SCRATCH_SIZE */
 	uint8_t *big;     /* grown on demand for payloads handed out whole; at most ZDB_PAYLOAD_MAX + 273 */
 	size_t big_size;
-	size_t window_bytes; /* of all tails */
+	size_t window_bytes;              /* of all tails */
+	struct zdb_flight *flight_spares; /* memory for the next ones */
+	unsigned flight_spares_count;
+	struct zdb_flight *flights_over; /* whose owner has not heard of it yet */
 	uint64_t hash_seed, next_ns_id, now_ms;
 	struct zdb_waiter *waking;
 	uint64_t waiting;
@@ -256,8 +268,12 @@ void maps_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms);
 /* ---- tail.c */
 int tail_open(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number);
 void tail_close(struct zdb *eng, struct tail *t, bool drop_reserve);
-/* Appends one record in pieces.  On failure nothing of it stays.  -ENOSPC, -EIO, ... */
-int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total);
+/*
+ * Appends one record in pieces.  On failure nothing of it stays.  -ENOSPC, -EIO, ...  lent: see zdb_set_lent(), of the last piece; may
+ * be NULL.
+ */
+int tail_append(struct zdb_ns *ns, struct tail *t, const struct iovec *iov, int count, uint32_t total,
+		struct zdb_lent *lent);
 int tail_flush(struct zdb_ns *ns, struct tail *t);
 /* The file ends at `end` now, by other means than this; nothing is gathered. */
 void tail_moved(struct tail *t, uint32_t end);
@@ -270,6 +286,41 @@ int ns_flush_tails(struct zdb_ns *ns);
 int tail_cut(struct zdb_ns *ns, struct tail *t, uint32_t size);
 /* Reads through the window: bytes read or a negative code. */
 ssize_t tail_read(struct zdb_ns *ns, struct tail *t, void *buf, size_t size, uint32_t off);
+/* Bytes that are in memory only, and on no flight. */
+uint32_t tail_gathered(const struct tail *t);
+/* Writes gathered bytes out up to `end`; those behind it stay gathered. */
+int tail_flush_to(struct zdb_ns *ns, struct tail *t, uint32_t end);
+/* What was written up to `end` by a flight: figures, and the early writeback. */
+void tail_landed(struct zdb_ns *ns, struct tail *t, uint32_t end);
+/* The bytes behind `written` could not be written: nothing of them stays in the file, and the namespace takes no more. */
+void tail_failed(struct zdb_ns *ns, struct tail *t);
+
+/* ---- flight.c */
+/* Whether this end can have flights. */
+bool flight_wanted(const struct zdb_ns *ns, const struct tail *t);
+/*
+ * Appends a record of a data file, for which room is reserved.  lent: who owns the memory of the last piece; NULL: all is copied, at most
+ * GATHER_RECORD bytes.  -EOPNOTSUPP no memory; -EIO.
+ */
+int flight_load(struct zdb_ns *ns, const struct iovec *iov, int count, uint32_t total, struct zdb_lent *lent);
+/* Takes back what was loaded behind `size`. */
+void flight_cut(struct tail *t, uint32_t size);
+/* Whether what was loaded should go now. */
+bool flight_full(const struct tail *t);
+/* Gives what was loaded to the owner's threads; with too many before it the first of them is waited for.  0, or what that one came to. */
+int flight_start(struct zdb_ns *ns);
+/* Waits for all flights, or carries them out, and what was loaded.  0; -EIO: the namespace takes no more writes. */
+int flight_land(struct zdb_ns *ns);
+/* Waits only for what has begun; the rest is dropped. */
+void flight_drop(struct zdb *eng, struct tail *t);
+/* Frees what is kept for the next ones; the engine ends. */
+void flight_release(struct zdb *eng);
+/* Bytes at off that are on a flight or loaded; NULL: not there. */
+const uint8_t *flight_peek(const struct tail *t, uint32_t off, size_t *have);
+/* End of the last flight, or of the file. */
+uint32_t flight_end(const struct tail *t);
+/* Where the bytes begin that memory holds. */
+uint32_t flight_from(const struct tail *t);
 
 /* ---- index.c */
 struct place {
@@ -331,6 +382,8 @@ int mark_back(struct zdb_ns *ns, uint32_t n, uint32_t last);
 
 /* ---- write.c, rotate.c */
 int ns_writable(struct zdb_ns *ns);
+/* Everything gathered is in the files when this returns 0. */
+int flush_all(struct zdb *eng);
 int rotate(struct zdb_ns *ns);
 int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp);
 int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const void *header, size_t size);

@@ -21,12 +21,15 @@
 #include "core/base/file.h"
 #include "core/zdb/fmt.h"
 #include "tests/unit/support/sys_test.h"
+#include "tests/unit/support/zdb_flights.h"
 #include "tests/unit/support/zdb_util.h"
 
 #define KEYS      24u /* user mode: different keys; sequential: highest id looked at is bounded by OPS * 2 */
 #define OPS       70u
 #define IDS       (OPS * 2u)
 #define VALUE_MAX 1400u
+#define LARGE_MIN 16500u /* these fly */
+#define LARGE_MAX 20000u
 
 /* The value of a key after an operation: 0 = absent, else 1 + number of the operation that wrote it. */
 struct state {
@@ -43,6 +46,8 @@ struct run {
 	enum zdb_mode mode;
 	uint64_t seed, rng;
 	struct sim_disk *disk;
+	bool flies; /* some values are large, and written by flights */
+	struct fleet fleet;
 	unsigned ops;                 /* done */
 	struct state states[OPS + 1]; /* after that many operations */
 	struct op_value values[OPS];
@@ -77,7 +82,7 @@ static size_t key_fill(const struct run *r, unsigned key, uint8_t *b)
 
 static void do_write(struct run *r, unsigned key, bool insert)
 {
-	static uint8_t buf[VALUE_MAX];
+	static uint8_t buf[LARGE_MAX];
 	struct op_value *v = &r->values[r->ops];
 	uint8_t k[64];
 	size_t klen = insert ? 0 : key_fill(r, key, k);
@@ -94,9 +99,11 @@ static void do_write(struct run *r, unsigned key, bool insert)
 	default:
 		v->len = (uint32_t)(test_random(&r->rng) % VALUE_MAX);
 	}
+	if (r->flies && test_random(&r->rng) % 3 == 0)
+		v->len = LARGE_MIN + (uint32_t)(test_random(&r->rng) % (LARGE_MAX - LARGE_MIN));
 	v->kind = test_random(&r->rng) % 4 == 0;
 	value_fill(buf, r->ops, v);
-	assert_int_equal(zdb_set(r->u.ns, k, klen, buf, v->len, 1000 + r->ops, &res), 0);
+	assert_int_equal(fleet_set(&r->fleet, r->u.ns, k, klen, buf, v->len, 1000 + r->ops, &res), 0);
 	r->states[r->ops + 1] = r->states[r->ops];
 	if (insert) {
 		key = (unsigned)get_u64le(res.key);
@@ -168,6 +175,8 @@ static void one_step(struct run *r)
 	} else {
 		assert_int_equal(zdb_flush(r->u.eng), 0);
 	}
+	for (unsigned i = 0; i < 3; i++)
+		fleet_step(&r->fleet, test_random(&r->rng));
 }
 
 static void record(struct run *r)
@@ -175,7 +184,11 @@ static void record(struct run *r)
 	assert_int_equal(zu_open(&r->u), 0);
 	zu_close(&r->u);
 	r->disk = sim_disk_begin(r->u.dir);
-	r->u.opt.gather_writes = r->seed % 2 == 0;
+	r->flies = r->seed % 2 == 0;
+	fleet_init(&r->fleet, &r->u.opt);
+	if (!r->flies)
+		r->u.opt.events = NULL;
+	r->u.opt.gather_writes = r->flies || r->seed % 3 == 0;
 	assert_int_equal(zu_open(&r->u), 0);
 	while (r->ops < OPS)
 		one_step(r);
@@ -191,6 +204,8 @@ static void record(struct run *r)
 	} else {
 		zu_crash(&r->u);
 	}
+	assert_int_equal(fleet_end_all(&r->fleet), 0);
+	assert_true(fleet_even(&r->fleet));
 	sim_disk_stop(r->disk);
 }
 
@@ -198,7 +213,7 @@ static void record(struct run *r)
 
 static bool value_is(const struct run *r, unsigned version, const uint8_t *value, size_t size)
 {
-	static uint8_t want[VALUE_MAX];
+	static uint8_t want[LARGE_MAX];
 	const struct op_value *v = &r->values[version - 1];
 
 	value_fill(want, version - 1, v);
@@ -229,7 +244,7 @@ static unsigned version_of(struct run *r, struct zu *u, unsigned key, const char
 /* Equal values may have been written by different operations, so states are compared by value. */
 static bool same_value(const struct run *r, unsigned a, unsigned b)
 {
-	static uint8_t buf[VALUE_MAX];
+	static uint8_t buf[LARGE_MAX];
 
 	if (a == 0 || b == 0)
 		return a == b;

@@ -1,6 +1,7 @@
 /*
  * The newest bytes of the active files are read from memory: whatever was gathered, written out, slid over, rewritten in place
- * or taken back meanwhile, each read must give what was stored last. TEST_SEED repeats a run.
+ * or taken back meanwhile, each read must give what was stored last; also while large values are on their way in flights.
+ * TEST_SEED repeats a run.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 
 #include "core/base/endian.h"
 #include "tests/unit/support/sys_test.h"
+#include "tests/unit/support/zdb_flights.h"
 #include "tests/unit/support/zdb_util.h"
 
 #define KEYS  300u
@@ -40,18 +42,26 @@ static size_t key_of(const struct zu *u, uint64_t k, const struct kept *kept, ui
 	return 8;
 }
 
-static void store(struct zu *u, struct kept *kept, uint64_t k, uint64_t *rng)
+static void store(struct zu *u, struct fleet *fleet, struct kept *kept, uint64_t k, uint64_t *rng)
 {
 	uint64_t dice = test_random(rng) % 100;
-	uint32_t len = (uint32_t)(test_random(rng) % (dice < 2 ? sizeof(value) : dice < 10 ? 20000 : 200));
+	unsigned large = fleet != NULL ? 40 : 2;
+	uint32_t len = (uint32_t)(test_random(rng) % (dice < large       ? sizeof(value)
+						      : dice < large + 8 ? 20000
+									 : 200));
 	bool insert = u->opt.mode == ZDB_SEQ && kept->salt == 0;
 	struct zdb_set_result r;
 	uint8_t key[32];
+	size_t klen;
 
 	kept->salt = 1 + (uint32_t)(test_random(rng) % 1000000);
 	kept->len = len;
 	fill(len, kept->salt);
-	assert_int_equal(zdb_set(u->ns, key, insert ? 0 : key_of(u, k, kept, key), value, len, 1, &r), 0);
+	klen = insert ? 0 : key_of(u, k, kept, key);
+	if (fleet != NULL)
+		assert_int_equal(fleet_set(fleet, u->ns, key, klen, value, len, 1, &r), 0);
+	else
+		assert_int_equal(zdb_set(u->ns, key, klen, value, len, 1, &r), 0);
 	if (insert)
 		kept->id = get_u64le(r.key);
 }
@@ -77,22 +87,25 @@ static void look(struct zu *u, const struct kept *kept, uint64_t k)
 	assert_int_equal(zdb_check_key(u->ns, key, key_of(u, k, kept, key), NULL), 1);
 }
 
-static void life(enum zdb_mode mode)
+static void life(enum zdb_mode mode, bool flies)
 {
+	struct fleet fleet, *f = flies ? &fleet : NULL;
 	struct kept kept[KEYS] = {{0}};
 	uint64_t rng = test_seed();
 	uint8_t key[32];
 	struct zu u;
 
 	zu_setup(&u, mode);
-	u.opt.gather_writes = true;
+	fleet_init(&fleet, &u.opt);
+	if (!flies)
+		u.opt.events = NULL;
 	assert_int_equal(zu_open(&u), 0);
 	for (unsigned i = 0; i < STEPS; i++) {
 		uint64_t k = test_random(&rng) % KEYS;
 		unsigned dice = (unsigned)(test_random(&rng) % 1000);
 
 		if (dice < 600)
-			store(&u, &kept[k], k, &rng);
+			store(&u, f, &kept[k], k, &rng);
 		else if (dice < 640 && kept[k].salt != 0) {
 			assert_int_equal(zdb_del(u.ns, key, key_of(&u, k, &kept[k], key), 1), 0);
 			kept[k].salt = 0;
@@ -102,6 +115,7 @@ static void life(enum zdb_mode mode)
 			assert_int_equal(zdb_sync(u.ns, dice % 2 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX), 0);
 		else if (dice < 812)
 			assert_int_equal(zdb_jump(u.ns), 0);
+		fleet_step(&fleet, test_random(&rng));
 		look(&u, &kept[k], k);
 		k = test_random(&rng) % KEYS;
 		look(&u, &kept[k], k);
@@ -109,19 +123,25 @@ static void life(enum zdb_mode mode)
 	for (uint64_t k = 0; k < KEYS; k++)
 		look(&u, &kept[k], k);
 	zu_close(&u);
+	assert_int_equal(fleet_end_all(&fleet), 0); /* that may come late */
+	assert_true(fleet_even(&fleet));
+	print_message("%u flights\n", fleet.started);
+	assert_int_equal(fleet.started > 20, flies);
 	zu_teardown(&u);
 }
 
 static void user_mode(void **state)
 {
 	(void)state;
-	life(ZDB_USER);
+	life(ZDB_USER, false);
+	life(ZDB_USER, true);
 }
 
 static void sequential_mode(void **state)
 {
 	(void)state;
-	life(ZDB_SEQ);
+	life(ZDB_SEQ, false);
+	life(ZDB_SEQ, true);
 }
 
 int main(void)
