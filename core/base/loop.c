@@ -319,6 +319,11 @@ void loop_run_once(struct loop *loop, int timeout_ms)
 	run_queue(loop, &loop->defers);
 }
 
+void loop_end_round(struct loop *loop)
+{
+	loop->batch_len = loop->batch_pos;
+}
+
 int loop_run(struct loop *loop)
 {
 	loop->is_stopping = false;

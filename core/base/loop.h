@@ -106,6 +106,8 @@ void loop_release(struct loop *loop);
 int loop_run(struct loop *loop);
 /* One round: waits at most `timeout_ms` (-1: until something happens), handles what there is. */
 void loop_run_once(struct loop *loop, int timeout_ms);
+/* Ends the round after the present callback, of a descriptor: what else is ready is handled in the next one. */
+void loop_end_round(struct loop *loop);
 /* Ends loop_run() after the present callback. */
 void loop_stop(struct loop *loop, int code);
 /* Monotonic time at the beginning of this round: cheap. */

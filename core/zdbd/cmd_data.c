@@ -69,7 +69,7 @@ static void do_set(struct client *c, const uint8_t *key, size_t klen, const uint
 	}
 	if (!may_write(c))
 		return;
-	err = zdb_set(c->ns, key, klen, value, vlen, ts, &result);
+	err = zdb_set_lent(c->ns, key, klen, value, vlen, ts, &result, request_lend(c, value, vlen));
 	if (err) {
 		set_failed(c, err);
 		return;

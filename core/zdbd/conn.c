@@ -19,67 +19,6 @@
 #define IN_MAX   (80u << 20)
 #define SEND_NOW (48u << 10) /* replies of this size do not wait for the end of the turn */
 
-/* ------------------------------------------------------------------------------------------------ buffers */
-
-/* Gives an empty buffer back: small ones stay, larger ones serve the next client that needs one. */
-static void buffer_idle(struct zdbd *d, struct buf *b)
-{
-	if (b->len > 0 || b->cap == 0)
-		return;
-	buf_clear(b);
-	if (b->cap <= IDLE_KEEP)
-		return;
-	if (d->spares_count == SPARES_MAX || b->cap > SPARE_BYTES_MAX - d->spare_bytes) {
-		buf_release(b);
-		return;
-	}
-	d->spare_bytes += b->cap;
-	d->spares[d->spares_count++] = *b;
-	*b = (struct buf){.max = b->max};
-}
-
-/* Moves what is in b into a spare that has room for `bytes` in all.  False: there is none. */
-static bool take_spare(struct zdbd *d, struct buf *b, size_t bytes)
-{
-	size_t i = d->spares_count;
-
-	while (i > 0 && d->spares[i - 1].cap < bytes)
-		i--;
-	if (i == 0)
-		return false;
-	struct buf spare = d->spares[i - 1];
-
-	d->spares[i - 1] = d->spares[--d->spares_count];
-	d->spare_bytes -= spare.cap;
-	spare.max = b->max;
-	buf_append(&spare, b->data, b->len); /* it has the room */
-	buf_release(b);
-	*b = spare;
-	return true;
-}
-
-/*
- * Room for `more` bytes.  What an idle client keeps is small; when that does not do, a buffer that another client gave back
- * serves, and a new one is large enough to serve others.
- */
-static int buffer_reserve(struct zdbd *d, struct buf *b, size_t more)
-{
-	size_t bytes = b->len + more;
-
-	if (more <= b->cap - b->len || bytes <= IDLE_KEEP / 4 || b->cap > IDLE_KEEP)
-		return buf_reserve(b, more);
-	if (take_spare(d, b, bytes))
-		return 0;
-	return buf_reserve(b, more < SPARE_MIN && b->max > SPARE_MIN ? SPARE_MIN : more);
-}
-
-void spares_release(struct zdbd *d)
-{
-	while (d->spares_count > 0)
-		buf_release(&d->spares[--d->spares_count]);
-	d->spare_bytes = 0;
-}
-
 /* Keeps the sum over all clients of what unfinished requests hold. */
 static void count_in(struct client *c)
 {
@@ -152,6 +91,7 @@ void client_drop(struct client *c, const char *why)
 	sync_cancel(&c->hold);
 	wait_forget(c);
 	list_del(&c->mirror_link);
+	list_del(&c->write_link);
 	list_del(&c->pending);
 	list_del(&c->ready);
 	list_del(&c->all);
@@ -179,6 +119,7 @@ void client_free_dead(struct zdbd *d)
 		client_close(c);
 		op_end(c);
 		payload_drop(c);
+		request_lent_end(c);
 		buf_clear(&c->in);
 		buf_clear(&c->out);
 		buffer_idle(d, &c->in);
@@ -246,8 +187,8 @@ void client_send_now(struct client *c)
 {
 	bool full;
 
-	if (c->holding || c->dead)
-		return;
+	if (c->holding || c->wrote || c->dead)
+		return; /* the end of the turn comes first */
 	if (payload_sending(c))
 		cork(c, true);
 	full = send_replies(c);
@@ -281,9 +222,11 @@ void client_send_pending(struct zdbd *d)
 
 	while ((it = list_pop(&d->pending))) {
 		struct client *c = container_of(it, struct client, pending);
+		bool waits = flight_awaited(c);
 
 		c->wrote = false;
-		client_send_now(c);
+		if (!waits)
+			client_send_now(c);
 	}
 }
 
@@ -300,13 +243,27 @@ void client_drop_writers(struct zdbd *d)
 
 /* ---------------------------------------------------------------------------------- holding replies back */
 
+void client_release(struct client *c, enum hold why)
+{
+	c->holding &= (uint8_t)~why;
+	if (c->holding)
+		return;
+	client_output(c);
+	if (c->block != BLOCK_NONE)
+		return;
+	if (c->in.len > 0)
+		client_resume(c, 0);
+	else
+		interest(c);
+}
+
 static void hold_done(struct sync_waiter *w, int err)
 {
 	struct client *c = container_of(w, struct client, hold);
 
-	c->holding = false;
 	c->unsynced = false;
 	if (err) {
+		c->holding &= (uint8_t)~HOLD_SYNC;
 		if (c->payload) {
 			client_drop(c, "its writes could not be made durable");
 			return;
@@ -317,9 +274,7 @@ static void hold_done(struct sync_waiter *w, int err)
 		client_close_after(c);
 		return;
 	}
-	client_output(c);
-	if (c->block == BLOCK_NONE)
-		client_resume(c, 0);
+	client_release(c, HOLD_SYNC);
 }
 
 /* With fsync always, or a doubtful log: nothing leaves until the writes so far are durable. */
@@ -331,7 +286,7 @@ static void hold_begin(struct client *c)
 		client_drop(c, "out of memory");
 		return;
 	}
-	c->holding = true;
+	c->holding |= HOLD_SYNC;
 	c->hold.done = hold_done;
 	sync_wait(z, &c->hold, false);
 }
@@ -339,9 +294,10 @@ static void hold_begin(struct client *c)
 /* Whether replies wait. A deletion that was in doubt is not any more when a record has come behind it. */
 static bool must_hold(struct client *c)
 {
-	if (c->unsynced && !c->holding && c->d->opt.fsync != ZDBD_FSYNC_ALWAYS && !zdb_ns_doubtful(c->ns))
+	if (c->unsynced && !(c->holding & HOLD_SYNC) && c->d->opt.fsync != ZDBD_FSYNC_ALWAYS &&
+	    !zdb_ns_doubtful(c->ns))
 		c->unsynced = false;
-	return c->unsynced && !c->holding;
+	return c->unsynced && !(c->holding & HOLD_SYNC);
 }
 
 /* ------------------------------------------------------------------------------------------------ reading */
@@ -416,6 +372,7 @@ static bool execute(struct client *c, const uint8_t *request)
 		return false;
 	if (!c->dead) {
 		op_end(c);
+		request_lent_end(c);
 		c->block = BLOCK_NONE;
 		/* a big payload leaves while it is in the processor's cache, and its buffer serves the next client */
 		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced)
@@ -449,6 +406,7 @@ static void process(struct client *c, const uint8_t *data, size_t len)
 		if (!execute(c, data + pos))
 			break;
 		pos += c->request.used;
+		c->large = c->request.used >= LARGE_REQUEST;
 		resp_request_reset(&c->request);
 	} while (may_go_on(c, &count, start_ns));
 
@@ -506,32 +464,33 @@ static size_t room_wanted(const struct client *c)
 	return missing < 4096 ? 4096 : missing;
 }
 
-static void receive(struct client *c)
+/* One read. True: there is more, and now it is known where it belongs. */
+static bool receive_some(struct client *c)
 {
 	struct zdbd *d = c->d;
 	bool own = c->in.len > 0;
 	uint8_t *to = d->scratch;
-	size_t room = SCRATCH_SIZE;
+	size_t room = c->large ? LARGE_START : SCRATCH_SIZE;
 	ssize_t n;
 
 	if (own) {
 		if (buffer_reserve(d, &c->in, room_wanted(c))) {
 			client_drop(c, "out of memory for its request");
-			return;
+			return false;
 		}
 		to = c->in.data + c->in.len;
 		room = c->in.cap - c->in.len;
 	}
 	n = recv(c->io.fd, to, room, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return false;
 	if (n == 0 && c->out.len > 0) {
 		client_close_after(c); /* it only stopped asking */
-		return;
+		return false;
 	}
 	if (n <= 0) {
 		client_drop(c, NULL);
-		return;
+		return false;
 	}
 	d->stats.rx_bytes += (uint64_t)n;
 	if (own) {
@@ -540,6 +499,13 @@ static void receive(struct client *c)
 	} else {
 		process(c, d->scratch, (size_t)n);
 	}
+	return !own && n == LARGE_START && !c->dead && !c->closing && !is_blocked(c);
+}
+
+static void receive(struct client *c)
+{
+	if (receive_some(c))
+		(void)receive_some(c);
 }
 
 static void on_client(struct loop_io *io, uint32_t events)
@@ -595,6 +561,7 @@ void client_accepted(struct zdbd *d, int fd, bool is_unix)
 	list_init(&c->ready);
 	list_init(&c->wait_link);
 	list_init(&c->mirror_link);
+	list_init(&c->write_link);
 	list_init(&c->op.sync.link);
 	list_init(&c->hold.link);
 	buf_init(&c->in, IN_MAX);

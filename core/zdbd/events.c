@@ -614,4 +614,5 @@ const struct zdb_events zdbd_events = {
 	.ns_reloaded = on_ns_reloaded,
 	.ns_deleted = on_ns_deleted,
 	.tick_wanted = on_tick_wanted,
+	.flight = flight_begin,
 };

@@ -46,6 +46,7 @@ static void turn_end(struct loop_post *post)
 	sync_start_wanted(d);
 	payload_help(d);
 	client_free_dead(d);
+	lent_recycle(d);
 }
 
 void turn_wanted(struct zdbd *d)
@@ -160,6 +161,9 @@ static void init_lists(struct zdbd *d)
 	list_init(&d->missing);
 	list_init(&d->hooks);
 	list_init(&d->queued);
+	list_init(&d->flights);
+	list_init(&d->writers);
+	list_init(&d->given_back);
 }
 
 static void stop_asked(struct loop_post *post)
@@ -355,6 +359,7 @@ static uint64_t map_max(const struct zdbd *d)
 
 int zdbd_open(struct zdbd *d, struct err_text *why)
 {
+	struct zdb_events events = zdbd_events;
 	struct zdb_options zo = {
 		.data_root = d->opt.data_root,
 		.index_root = d->opt.index_root,
@@ -365,7 +370,7 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		.file_max = file_limit(),
 		.map_max = map_max(d),
 		.missing_limit_ms = (uint32_t)d->opt.missing_limit_ms,
-		.events = &zdbd_events,
+		.events = &events,
 		.events_ctx = d,
 	};
 	struct zdb_ns *ns = NULL;
@@ -374,6 +379,8 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 
 	if (d->opt.protect && !d->admin)
 		return err_set(why, -EINVAL, "--protect needs an admin password");
+	if (!flights_possible(d))
+		events.flight = NULL;
 	err = lock_roots(d, locks, why);
 	if (!err)
 		err = open_spool(d, why);
@@ -432,6 +439,9 @@ int zdbd_serve(struct zdbd *d, struct err_text *why)
 	d->read_pool = worker_pool_new(d->loop, "zdb-read", READ_THREADS, READ_QUEUE, 0);
 	if (d->spool)
 		d->spool_pool = worker_pool_new(d->loop, "zdb-spool", 1, SYNC_QUEUE, 0);
+	if (flights_possible(d))
+		d->write_pool =
+			worker_pool_new(d->loop, "zdb-write", 1, SYNC_QUEUE, 0); /* or the loop writes */
 	if (!d->sync_pool || !d->read_pool || !hot_pool_start(d) || (d->spool && !d->spool_pool))
 		return err_set(why, -errno, "cannot start threads: %s", err_str(errno));
 	d->serving = true;
@@ -534,6 +544,8 @@ static void settle(struct zdbd *d)
 	worker_pool_free(d->spool_pool, true);
 	d->spool_pool = NULL;
 	list_each(&d->namespaces, it)(void) spooling_again(container_of(it, struct zns, all)); /* it logs */
+	worker_pool_free(d->write_pool, true);
+	d->write_pool = NULL;
 	worker_pool_free(d->sync_pool, true);
 	d->sync_pool = NULL;
 	worker_pool_free(d->read_pool, true);
@@ -647,6 +659,7 @@ void zdbd_free(struct zdbd *d)
 	}
 	hooks_free(d);
 	spool_close(d->spool);
+	lent_recycle(d);
 	spares_release(d);
 	buf_release(&d->listing);
 	mem_free(d->scratch);

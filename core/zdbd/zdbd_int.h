@@ -31,19 +31,22 @@
 #define MIRROR_MAX          (16u << 20)  /* a mirroring client that lags by more is cut */
 #define IDLE_KEEP           1024         /* buffers up to this size stay with an idle client */
 #define SPARE_MIN           4096         /* ... and larger ones are at least of this size */
-#define SPARES_MAX          32           /* larger buffers that are kept for the next one */
-#define SPARE_BYTES_MAX     (4u << 20)
-#define SLICE_COMMANDS      512            /* commands of one client before others get their turn */
-#define SLICE_US            4000           /* the same as time */
-#define STALL_MS            120000         /* a client that takes no reply byte for so long is cut */
-#define IN_TOTAL_MAX        (512ull << 20) /* bytes of unfinished requests of all clients */
-#define CHALLENGE_LEN       16
-#define TICK_MS             1000
-#define HOOKS_RUNNING_MAX   32
-#define HOOKS_QUEUED_MAX    1024
-#define HOOK_ARGS_MAX       8
-#define HOOK_SHOWN_MS       300000 /* finished hooks stay listed for so long */
-#define READ_SLOW_MS        1000   /* after a read that waited for the disk, workers read for so long */
+#define SPARES_MAX          128 /* larger buffers that are kept for the next one, until nobody asks for anything */
+#define SPARE_BYTES_MAX     (16u << 20)
+#define LARGE_REQUEST       (64u << 10)
+#define LARGE_START                                                                                          \
+	4096 /* bytes of a client's next request that are read before its own buffer is chosen, after a large one */
+#define SLICE_COMMANDS    512            /* commands of one client before others get their turn */
+#define SLICE_US          4000           /* the same as time */
+#define STALL_MS          120000         /* a client that takes no reply byte for so long is cut */
+#define IN_TOTAL_MAX      (512ull << 20) /* bytes of unfinished requests of all clients */
+#define CHALLENGE_LEN     16
+#define TICK_MS           1000
+#define HOOKS_RUNNING_MAX 32
+#define HOOKS_QUEUED_MAX  1024
+#define HOOK_ARGS_MAX     8
+#define HOOK_SHOWN_MS     300000 /* finished hooks stay listed for so long */
+#define READ_SLOW_MS      1000   /* after a read that waited for the disk, workers read for so long */
 
 struct client;
 struct command;
@@ -101,6 +104,11 @@ void sync_note_write(struct zns *z);
 /* fsync everysec. */
 void sync_tick(struct zdbd *d, uint64_t now_ms);
 
+/* flights.c. Whether large values are written by another thread here. */
+bool flights_possible(const struct zdbd *d);
+/* The event `flight` of the engine: 0, or it cannot be had. */
+int flight_begin(void *ctx, struct zdb_flight *flight);
+
 /* --------------------------------------------------------------------------------------------- clients */
 
 enum block {
@@ -110,6 +118,11 @@ enum block {
 	BLOCK_JOB,   /* a worker reads or hashes */
 	BLOCK_DRAIN, /* its replies must leave first */
 	BLOCK_SEND,  /* a payload leaves from its file */
+};
+
+enum hold {
+	HOLD_SYNC = 1,  /* for `hold` */
+	HOLD_WRITE = 2, /* for flights */
 };
 
 /* A command in progress. */
@@ -140,20 +153,24 @@ struct client {
 	bool dead;              /* closed; freed at the end of the turn */
 	bool wrote;             /* a reply of this turn speaks of a write */
 	bool unsynced; /* fsync always, or a doubtful log: replies from held_from on speak of writes that are not durable */
-	bool holding; /* ... and wait for `hold` */
+	uint8_t holding; /* enum hold: why nothing leaves, and nothing is read */
 	bool socket_full;
 	bool corked;
+	bool large;     /* its requests are */
 	bool asks_more; /* behind the request at hand there is more of its input */
 	uint8_t block;  /* enum block */
 	struct buf in, out;
 	struct resp_request request;
 	struct op op;
-	struct payload *payload; /* on its way, or NULL */
-	uint64_t owner;          /* MASTER: of the command at hand */
-	uint64_t progress_ms;    /* when reply bytes last left, while some wait */
-	size_t in_counted;       /* what d->in_total holds of ours */
-	size_t held_from;        /* see `unsynced` */
+	struct payload *payload;  /* on its way, or NULL */
+	struct lent_buffer *lent; /* `in`, if the request at hand lends of it */
+	uint64_t owner;           /* MASTER: of the command at hand */
+	uint64_t progress_ms;     /* when reply bytes last left, while some wait */
+	size_t in_counted;        /* what d->in_total holds of ours */
+	size_t held_from;         /* see `unsynced` */
 	struct sync_waiter hold;
+	struct list write_link; /* d->writers */
+	uint64_t flight;        /* number of the last one that carries its writes */
 	/* WAIT */
 	struct list wait_link;          /* d->waits */
 	const struct command *wait_for; /* NULL = any */
@@ -175,12 +192,31 @@ void client_send_now(struct client *c);
 void client_resume(struct client *c, int err);
 void client_run_ready(struct zdbd *d);
 void client_send_pending(struct zdbd *d);
+/* One reason to hold its replies is gone. */
+void client_release(struct client *c, enum hold why);
 void client_tick(struct zdbd *d, uint64_t now_ms);
 /* The engine could not write out what this turn's replies promise. */
 void client_drop_writers(struct zdbd *d);
 void client_free_dead(struct zdbd *d);
-void spares_release(struct zdbd *d);
 void client_shut_down_all(struct zdbd *d);
+/* At the end of a turn: its replies speak of what flights carry, and wait for them. */
+bool flight_awaited(struct client *c);
+
+/*
+ * spares.c. Room for `more` bytes: 0, or what buf_reserve() said. _idle: gives an empty buffer back, unless it is a small one.
+ */
+int buffer_reserve(struct zdbd *d, struct buf *b, size_t more);
+void buffer_idle(struct zdbd *d, struct buf *b);
+void spares_release(struct zdbd *d);
+
+/*
+ * lent.c. What zdb_set_lent() takes for a value of the request at hand; NULL: it must be copied. _end: the request is done; `in` may be
+ * empty then. _recycle: at the end of a turn, what has come back.
+ */
+struct zdb_lent *request_lend(struct client *c, const uint8_t *value, size_t len);
+void request_lent_end(struct client *c);
+void lent_recycle(struct zdbd *d);
+
 /* Moves a client to a namespace. */
 int client_enter(struct client *c, struct zdb_ns *ns);
 
@@ -447,7 +483,12 @@ struct zdbd {
 	struct loop_timer wait_timer;
 	struct loop_timer engine_timer; /* zdb_tick */
 	struct worker_pool *sync_pool, *read_pool, *spool_pool;
-	struct worker_pool *hot_pool;     /* reads from the page cache; NULL: there is one processor */
+	struct worker_pool *hot_pool;   /* reads from the page cache; NULL: there is one processor */
+	struct worker_pool *write_pool; /* NULL: no flights */
+	struct list flights;            /* struct flying, as they began */
+	struct list writers;            /* clients that wait for them, as they began to */
+	struct list given_back;         /* buffers that were lent */
+	uint64_t flights_begun;
 	struct worker_pool *compact_pool; /* NULL until the first one */
 	struct compaction *compaction;    /* running, or NULL */
 

@@ -1,6 +1,7 @@
 /*
- * Big values to many clients at once, while segments rotate and clients vanish: each byte of each reply is the right one, in the
- * right order, over both kinds of sockets, whether segments are mapped or not.
+ * Big values from and to many clients at once, while segments rotate and clients vanish: each byte of each reply is the right one, in
+ * the right order, over both kinds of sockets, whether segments are mapped or not; and what was answered is there, for the next
+ * request, for others, and after a restart.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #include "core/base/sys.h"
+#include "core/base/worker.h"
 #include "tests/unit/support/zdbd_rig.h"
 
 #define KEYS      24u
@@ -35,9 +37,12 @@
 #define ROUNDS    60u
 #define AHEAD     4u /* requests of one pipeline */
 #define WRITES    120u
+#define WRITERS   6u
 
 static struct zr rig;
 static atomic_uint mapped; /* maps that were made */
+static atomic_uint flown;  /* writes by other threads than the loop's */
+static atomic_bool broken; /* those fail */
 
 /* ---------------------------------------------------------------------------------------------------- the values */
 
@@ -175,6 +180,25 @@ static bool put(struct peer *p, unsigned key, unsigned version)
 	       line(p, reply, sizeof(reply)) && reply[0] == '$' && line(p, reply, sizeof(reply));
 }
 
+/* Sends words, and takes the first line of the reply. */
+static bool command(struct peer *p, const char *words, char *reply, size_t size)
+{
+	char request[200], body[160] = "";
+	const char *at = words;
+	unsigned count = 0;
+	int n;
+
+	while (*at) {
+		size_t len = strcspn(at, " "), have = strlen(body);
+
+		snprintf(body + have, sizeof(body) - have, "$%zu\r\n%.*s\r\n", len, (int)len, at);
+		at += len + (at[len] == ' ');
+		count++;
+	}
+	n = snprintf(request, sizeof(request), "*%u\r\n%s", count, body);
+	return send_all(p, request, (size_t)n) && line(p, reply, size);
+}
+
 /* --------------------------------------------------------------------------------------------------- the players */
 
 static atomic_uint written[KEYS]; /* versions that were answered */
@@ -259,6 +283,59 @@ static void *writer(void *arg)
 	return NULL;
 }
 
+/* A part of a request, and nobody. */
+static void vanish(struct player *r)
+{
+	unsigned key = r->number;
+	char head[80];
+	struct peer p;
+	int n = snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$5\r\nk%04u\r\n$%zu\r\n", key, size_of(key));
+
+	peer_open(&p, r->number % 2);
+	make(key, 999999, p.in);
+	(void)(send_all(&p, head, (size_t)n) && send_all(&p, p.in, chance(r) % size_of(key)));
+	peer_close(&p);
+}
+
+/* Has keys of its own, and reads what it has just written, in one pipeline. */
+static void *owner(void *arg)
+{
+	struct player *r = arg;
+	char text[64];
+	struct peer p;
+	unsigned count = KEYS / WRITERS;
+
+	peer_open(&p, r->number % 2);
+	for (unsigned i = 0; i < WRITES / 2; i++) {
+		unsigned key = r->number + chance(r) % count * WRITERS,
+			 version = atomic_load(&written[key]) + 1;
+
+		if (!put(&p, key, version))
+			atomic_fetch_add(&wrong, 1);
+		atomic_store(&written[key], version);
+		if (!ask(&p, key) || answer(&p, key) != (int)version)
+			atomic_fetch_add(&wrong, 1);
+		if (chance(r) % 16 == 0 && (!command(&p, "SYNC", text, sizeof(text)) || text[0] != '+'))
+			atomic_fetch_add(&wrong, 1);
+		if (chance(r) % 8 == 0)
+			vanish(r);
+	}
+	peer_close(&p);
+	return NULL;
+}
+
+static void all_as_written(void)
+{
+	struct peer p;
+
+	peer_open(&p, false);
+	for (unsigned key = 0; key < KEYS; key++) {
+		assert_true(ask(&p, key));
+		assert_int_equal(answer(&p, key), atomic_load(&written[key]));
+	}
+	peer_close(&p);
+}
+
 static void play(void)
 {
 	void *(*const kinds[])(void *) = {writer, reader, reader, quitter};
@@ -284,11 +361,8 @@ static void play(void)
 	atomic_store(&over, true);
 	pthread_join(players[0].thread, NULL);
 	assert_int_equal(atomic_load(&wrong), 0);
-	for (unsigned key = 0; key < KEYS; key++) {
-		assert_true(ask(&p, key));
-		assert_int_equal(answer(&p, key), atomic_load(&written[key]));
-	}
 	peer_close(&p);
+	all_as_written();
 	assert_int_equal(zr_halt(&rig), 0);
 }
 
@@ -302,14 +376,29 @@ static void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, o
 	return sys_real.mmap(addr, len, prot, flags, fd, off);
 }
 
+static ssize_t watched_pwritev(int fd, const struct iovec *iov, int count, off_t off)
+{
+	if (!pthread_equal(pthread_self(), rig.thread)) {
+		atomic_fetch_add(&flown, 1);
+		if (atomic_load(&broken)) {
+			errno = EIO;
+			return -1;
+		}
+	}
+	return sys_real.pwritev(fd, iov, count, off);
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	signal(SIGPIPE, SIG_IGN); /* as the server does: sendfile knows no flag against it */
 	table = sys_real;
 	table.mmap = counted_mmap;
+	table.pwritev = watched_pwritev;
 	sys = &table;
 	atomic_store(&mapped, 0);
+	atomic_store(&flown, 0);
+	atomic_store(&broken, false);
 	zr_setup(&rig);
 	rig.opt.listen = "127.0.0.1";
 	rig.opt.datasize = 2u << 20;
@@ -383,6 +472,72 @@ static void cut_under_map(void **state)
 	(void)zr_halt(&rig);
 }
 
+static void written_by_many(void **state)
+{
+	struct player players[WRITERS];
+
+	(void)state;
+	atomic_store(&wrong, 0);
+	for (unsigned key = 0; key < KEYS; key++)
+		atomic_store(&written[key], 0);
+	zr_run(&rig);
+	for (unsigned i = 0; i < WRITERS; i++) {
+		players[i] = (struct player){.number = i, .random = i * 104729u + 1};
+		assert_int_equal(pthread_create(&players[i].thread, NULL, owner, &players[i]), 0);
+	}
+	for (unsigned i = 0; i < WRITERS; i++)
+		pthread_join(players[i].thread, NULL);
+	assert_int_equal(atomic_load(&wrong), 0);
+	all_as_written();
+	assert_int_equal(atomic_load(&flown) > 0, worker_cpu_count() > 1);
+	assert_int_equal(zr_halt(&rig), 0);
+	zr_run(&rig);
+	all_as_written();
+	assert_int_equal(zr_halt(&rig), 0);
+}
+
+static void expect(struct peer *p, const char *words, const char *want)
+{
+	char text[64];
+
+	assert_true(command(p, words, text, sizeof(text)));
+	assert_string_equal(text, want);
+}
+
+/* A flight that cannot land: no answer to who waits for it, and no write any more; other namespaces go on. */
+static void write_fails(void **state)
+{
+	unsigned key = KEYS - 1;
+	struct peer p;
+
+	(void)state;
+	if (worker_cpu_count() == 1)
+		skip(); /* nobody else writes */
+	zr_run(&rig);
+	peer_open(&p, false);
+	assert_true(put(&p, key, 1));
+	expect(&p, "SYNC", "+OK\r\n");
+	atomic_store(&broken, true);
+	assert_false(put(&p, key, 2));
+	peer_close(&p);
+	atomic_store(&broken, false);
+	peer_open(&p, false);
+	expect(&p, "SET k v", "-Cannot write data right now\r\n");
+	expect(&p, "NSNEW other", "+OK\r\n");
+	expect(&p, "SELECT other", "+OK\r\n");
+	assert_true(put(&p, key, 3));
+	assert_true(ask(&p, key));
+	assert_int_equal(answer(&p, key), 3);
+	peer_close(&p);
+	(void)zr_halt(&rig);
+	zr_run(&rig);
+	peer_open(&p, false);
+	assert_true(ask(&p, key));
+	assert_int_equal(answer(&p, key), 1);
+	peer_close(&p);
+	assert_int_equal(zr_halt(&rig), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -390,6 +545,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(without_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_few_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(cut_under_map, setup, teardown),
+		cmocka_unit_test_setup_teardown(written_by_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(write_fails, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
