@@ -364,6 +364,8 @@ int flight_start(struct zdb_ns *ns)
 	struct zdb_flight *fl;
 	int rc = 0;
 
+	if (t->flights != NULL && t->flights->failed)
+		return -EIO; /* who landed it may not be who has to know */
 	if (t->loading == NULL)
 		return 0;
 	while (rc == 0 && t->flying >= FLIGHTS_MAX)

@@ -314,6 +314,9 @@ int zdb_ns_reload(struct zdb_ns *ns)
 		return -ENOENT;
 	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
+	rc = ns->write_error == 0 ? ns_flush_tails(ns) : 0;
+	if (rc != 0)
+		return rc;        /* zdb_flush() still has to say so: answers of this turn may wait for it */
 	(void)ns_close_clean(ns); /* what cannot be made clean is recovered by the load */
 	rc = load_again(ns);
 	if (eng->ev.ns_reloaded != NULL)

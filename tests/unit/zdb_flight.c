@@ -310,6 +310,30 @@ static void write_fails(void **state)
 	close_book(&b);
 }
 
+/* What is lost by it is told before a reload can hide it; the next one is the way out. */
+static void write_fails_at_reload(void **state)
+{
+	struct book b;
+
+	(void)state;
+	open_book(&b);
+	assert_int_equal(put(&b, 0, 1), 0);
+	assert_int_equal(zdb_sync(b.u.ns, ZDB_SYNC_INDEX), 0);
+	assert_int_equal(put(&b, 0, 2), 0);
+	sys_fault_begin();
+	sys_fault_arm(SYS_CALL_WRITE, 1, EIO);
+	assert_int_equal(zdb_ns_reload(b.u.ns), -EIO);
+	assert_true(sys_fault_fired());
+	sys_fault_end();
+	assert_int_equal(zdb_flush(b.u.eng), -EIO);
+	assert_int_equal(zdb_ns_reload(b.u.ns), 0);
+	assert_int_equal(zdb_flush(b.u.eng), 0);
+	assert_int_equal(version_of(&b.u, 0, 2), 1);
+	assert_int_equal(put(&b, 0, 2), 0);
+	assert_int_equal(zdb_sync(b.u.ns, ZDB_SYNC_DATA), 0);
+	close_book(&b);
+}
+
 static void refused(void **state)
 {
 	struct book b;
@@ -415,8 +439,9 @@ int main(void)
 		cmocka_unit_test(landed_by_sync),   cmocka_unit_test(landed_by_rotation),
 		cmocka_unit_test(landed_by_cut),    cmocka_unit_test(killed),
 		cmocka_unit_test(namespace_goes),   cmocka_unit_test(emptied),
-		cmocka_unit_test(write_fails),      cmocka_unit_test(refused),
-		cmocka_unit_test(no_memory),        cmocka_unit_test(calls_fail),
+		cmocka_unit_test(write_fails),      cmocka_unit_test(write_fails_at_reload),
+		cmocka_unit_test(refused),          cmocka_unit_test(no_memory),
+		cmocka_unit_test(calls_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
