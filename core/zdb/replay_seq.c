@@ -193,6 +193,8 @@ int replay_seq_record(struct replay *p, const struct dat_rec *d, const uint8_t *
 	int rc;
 
 	suspect = suspect && p->strict;
+	if (suspect && d->ts == 0)
+		return -EBADMSG; /* the time was lost, and the payload's checksum before it: zeros agree with zeros */
 	if ((d->flags & FLAG_TRUNCATED) != 0 && p->at_file == ns->data.number)
 		return -EBADMSG; /* compaction only leaves stubs in closed segments */
 	if ((d->flags & FLAG_DELETED) == 0 && id > ns->next_id &&

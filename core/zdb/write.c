@@ -71,7 +71,8 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 	ns->doubt_end = 0;
 	if (looks_torn(*off, head, key, r->klen, value, r->len)) {
 		ns->ambiguous = true;
-		if ((r->flags & FLAG_DELETED) != 0) /* the index, which knows of all others, does not yet */
+		if ((r->flags & FLAG_DELETED) != 0 ||
+		    r->ts == 0) /* the index, which knows of all others, does not yet */
 			ns->doubt_end = ns->data.size;
 	}
 	ns->prev_data = *off;
