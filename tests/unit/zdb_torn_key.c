@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "core/zdb/fmt.h"
@@ -343,6 +344,40 @@ static void without_a_parent_nothing_tells(void **state)
 	stays_as(&t, &t.after, NO_KEY);
 }
 
+/* A sector takes checksum, time, key and payload of an update; its copy in the index is whole, and says nothing of the payload. */
+static void a_torn_head_brings_no_zeros(void **state)
+{
+	static const uint8_t zeros[SECTOR];
+	struct zdb_set_result r;
+	struct torn t = {.where = "sequential mode, torn head"};
+	uint32_t start;
+	char path[400];
+	int fd;
+
+	(void)state;
+	zu_setup(&t.u, ZDB_SEQ);
+	assert_int_equal(zu_open(&t.u), 0);
+	assert_int_equal(zu_insert(&t.u, "as it was"), 0);
+	mark(&t);
+	start = figures(&t).data_current_offset + DAT_RECORD + KEY_SIZE;
+	assert_int_equal(
+		zdb_set(t.u.ns, NULL, 0, zeros, (2 * SECTOR - 7 - start % SECTOR) % SECTOR, 1000, &r), 0);
+	start = figures(&t).data_current_offset;
+	assert_int_equal(start % SECTOR,
+			 SECTOR - 7); /* length and half of `previous` lie before the border */
+	assert_int_equal(zu_seq_set(&t.u, 0, "as it is"), 0);
+	zu_path(&t.u, "default", "d0", path, sizeof(path));
+	zu_crash(&t.u);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, zeros, DAT_RECORD + KEY_SIZE + 8 - 7, start + 7),
+			 DAT_RECORD + KEY_SIZE + 8 - 7);
+	close(fd);
+	assert_int_equal(zu_open(&t.u), 0);
+	assert_string_equal(zu_seq_get(&t.u, 0), "as it was");
+	zu_teardown(&t.u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -353,6 +388,7 @@ int main(void)
 		cmocka_unit_test(a_parent_tells_the_key),
 		cmocka_unit_test(torn_in_both_files),
 		cmocka_unit_test(without_a_parent_nothing_tells),
+		cmocka_unit_test(a_torn_head_brings_no_zeros),
 	};
 
 	test_in_memory();
