@@ -30,7 +30,7 @@ struct zdb_flight {
 	/* the owner thread's */
 	struct zdb_flight *next; /* behind it in the log */
 	struct zdb_ns *ns;       /* NULL: landed or dropped */
-	struct zdb *eng;         /* NULL: dropped, and perhaps gone */
+	struct zdb *eng;         /* NULL: it is gone */
 	uint32_t index_end;
 	bool failed, released; /* released: the owner of the engine has called done */
 	/* constant while it runs */

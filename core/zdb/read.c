@@ -53,8 +53,8 @@ static uint32_t guess_next(uint32_t guess, uint32_t len)
 }
 
 /* A payload that stays where it is: read it with zdb_read_run(). */
-static int read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
-		      struct zdb_read *rd)
+static void read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
+		       struct zdb_read *rd)
 {
 	rd->file = f;
 	f->refs++;
@@ -62,7 +62,6 @@ static int read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const s
 	rd->offset = off;
 	rd->klen = (uint32_t)w->klen;
 	memcpy(rd->key, w->key, w->klen);
-	return 0;
 }
 
 /* A payload of the active file that memory holds apart from its head.  NULL: it is not all there. */
@@ -122,11 +121,13 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	if (!w->exact)
 		ns->read_guess = guess_next(ns->read_guess, r.len);
 	payload = b + head;
-	if (b != ns->eng->scratch && (size_t)n < head + r.len)
-		payload = memory_payload(ns, off + (uint32_t)head, r.len);
-	else if (head + r.len > SCRATCH_SIZE && b == ns->eng->scratch)
-		return read_later(ns, f, off, w, rd);
-	if (b == ns->eng->scratch && (size_t)n < head + r.len) {
+	if (b != ns->eng->scratch) {
+		if ((size_t)n < head + r.len)
+			payload = memory_payload(ns, off + (uint32_t)head, r.len);
+	} else if (head + r.len > SCRATCH_SIZE) {
+		read_later(ns, f, off, w, rd);
+		return 0;
+	} else if ((size_t)n < head + r.len) {
 		size_t rest = head + r.len - (size_t)n;
 		ssize_t more = data_read(ns, f, ns->eng->scratch + n, rest, off + (uint32_t)n);
 

@@ -71,8 +71,8 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 	ns->doubt_end = 0;
 	if (looks_torn(*off, head, key, r->klen, value, r->len)) {
 		ns->ambiguous = true;
-		if ((r->flags & FLAG_DELETED) != 0 ||
-		    r->ts == 0) /* the index, which knows of all others, does not yet */
+		/* The index knows of all others: not of a deletion yet, nor of a payload behind a head that may be torn. */
+		if ((r->flags & FLAG_DELETED) != 0 || r->ts == 0)
 			ns->doubt_end = ns->data.size;
 	}
 	ns->prev_data = *off;
@@ -371,7 +371,8 @@ static int flush_each(struct zdb *eng, int (*fn)(struct zdb_ns *ns), bool once)
 			list_add_tail(&left, it);
 		if (rc < 0 && first == 0 && !(once && ns->flush_failed))
 			first = rc;
-		ns->flush_failed = rc < 0;
+		if (once)
+			ns->flush_failed = rc < 0;
 	}
 	list_splice_tail(&eng->unflushed, &left);
 	return first;

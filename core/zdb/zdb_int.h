@@ -47,7 +47,7 @@
 #define WINDOW_INDEX   (64u << 10)
 #define WINDOW_ALL     (8u << 20)   /* of all namespaces together */
 #define GATHER_RECORD  (16u << 10)  /* bigger records are written at once */
-#define FLIGHT_BYTES   (1u << 20)   /* a flight with so much takes no more */
+#define FLIGHT_BYTES   (1u << 20)   /* a flight with so much goes at once */
 #define FLIGHT_OWN     (24u << 10)  /* bytes in it that nobody lent */
 #define FLIGHT_MIN     (192u << 10) /* less is not worth another thread, when none writes already */
 #define FLIGHTS_MAX    8u           /* of one log, until the first of them is waited for */

@@ -11,12 +11,9 @@
 #include "core/zdbd/zdbd_int.h"
 
 struct flying {
-	struct list link; /* d->flights */
 	struct zdbd *d;
 	struct zdb_flight *flight;
 	struct worker_job job;
-	uint64_t number;
-	bool over;
 };
 
 bool flights_possible(const struct zdbd *d)
@@ -31,50 +28,43 @@ static void run(struct worker_job *job)
 	zdb_flight_run(f->flight);
 }
 
-/* Clients whose flights have all landed; or, all of them, because one did not. */
-static void release_writers(struct zdbd *d, uint64_t landed, bool failed)
+/* Clients whose flights have all landed. */
+static void release_writers(struct zdbd *d)
 {
-	list_each_safe(&d->writers, it)
-	{
-		struct client *c = container_of(it, struct client, write_link);
+	while (!list_is_empty(&d->writers)) {
+		struct client *c = container_of(d->writers.next, struct client, write_link);
 
-		if (!failed && c->flight > landed)
+		if (c->flight > d->flights_landed)
 			break;
-		list_del(it);
-		if (failed)
-			client_drop(c, "its write could not be carried out");
-		else
-			client_release(c, HOLD_WRITE);
+		list_del(&c->write_link);
+		client_release(c, HOLD_WRITE);
 	}
 }
 
-/* They may end in any order, and count in theirs. */
-static void count_landed(struct zdbd *d)
+/* All who wait, for this flight or one behind it. */
+static void drop_writers(struct zdbd *d)
 {
-	while (!list_is_empty(&d->flights)) {
-		struct flying *f = container_of(d->flights.next, struct flying, link);
-		int err;
+	struct list *it;
 
-		if (!f->over)
-			break;
-		list_del(&f->link);
-		err = zdb_flight_done(f->flight);
-		if (err)
-			log_err("cannot write what was answered: %s", err_str(err));
-		release_writers(d, f->number - (err ? 1 : 0), false);
-		if (err)
-			release_writers(d, 0, true);
-		mem_free(f);
-	}
+	while ((it = list_pop(&d->writers)))
+		client_drop(container_of(it, struct client, write_link),
+			    "its write could not be carried out");
 }
 
+/* One thread writes them: they end as they began. */
 static void over(struct worker_job *job)
 {
 	struct flying *f = job->ctx;
 	struct zdbd *d = f->d;
+	int err = zdb_flight_done(f->flight);
 
-	f->over = true;
-	count_landed(d);
+	mem_free(f);
+	if (err) {
+		log_err("cannot write what was answered: %s", err_str(err));
+		drop_writers(d);
+	}
+	d->flights_landed++;
+	release_writers(d);
 	turn_wanted(d);
 }
 
@@ -97,8 +87,7 @@ int flight_begin(void *ctx, struct zdb_flight *flight)
 		mem_free(f);
 		return err;
 	}
-	f->number = ++d->flights_begun;
-	list_add_tail(&d->flights, &f->link);
+	d->flights_begun++;
 	loop_end_round(d->loop); /* who wrote so far waits for no more than this */
 	return 0;
 }
@@ -107,7 +96,7 @@ bool flight_awaited(struct client *c)
 {
 	struct zdbd *d = c->d;
 
-	if (!c->wrote || list_is_empty(&d->flights))
+	if (!c->wrote || d->flights_begun == d->flights_landed)
 		return false;
 	c->flight = d->flights_begun;
 	c->holding |= HOLD_WRITE;

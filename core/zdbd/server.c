@@ -161,7 +161,6 @@ static void init_lists(struct zdbd *d)
 	list_init(&d->missing);
 	list_init(&d->hooks);
 	list_init(&d->queued);
-	list_init(&d->flights);
 	list_init(&d->writers);
 	list_init(&d->given_back);
 }

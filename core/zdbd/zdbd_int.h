@@ -485,10 +485,9 @@ struct zdbd {
 	struct worker_pool *sync_pool, *read_pool, *spool_pool;
 	struct worker_pool *hot_pool;   /* reads from the page cache; NULL: there is one processor */
 	struct worker_pool *write_pool; /* NULL: no flights */
-	struct list flights;            /* struct flying, as they began */
 	struct list writers;            /* clients that wait for them, as they began to */
 	struct list given_back;         /* buffers that were lent */
-	uint64_t flights_begun;
+	uint64_t flights_begun, flights_landed;
 	struct worker_pool *compact_pool; /* NULL until the first one */
 	struct compaction *compaction;    /* running, or NULL */
 

@@ -89,6 +89,15 @@ static void all_are(struct book *b, unsigned count, unsigned version)
 		assert_int_equal(version_of(&b->u, k, version), version);
 }
 
+/* Key 0 is in the air, key 1 loaded behind it. */
+static void open_two(struct book *b)
+{
+	open_book(b);
+	assert_int_equal(put(b, 0, 1), 0);
+	assert_int_equal(zdb_flush(b->u.eng), 0);
+	assert_int_equal(put(b, 1, 1), 0);
+}
+
 static off_t log_size(struct book *b)
 {
 	char path[400];
@@ -180,10 +189,7 @@ static void landed_by_rotation(void **state)
 	struct book b;
 
 	(void)state;
-	open_book(&b);
-	assert_int_equal(put(&b, 0, 1), 0);
-	assert_int_equal(zdb_flush(b.u.eng), 0);
-	assert_int_equal(put(&b, 1, 1), 0);
+	open_two(&b);
 	assert_int_equal(zdb_jump(b.u.ns), 0);
 	assert_true(log_size(&b) > 2 * (off_t)SIZE);
 	assert_int_equal(put(&b, 2, 1), 0);
@@ -203,10 +209,7 @@ static void landed_by_cut(void **state)
 	size_t count;
 
 	(void)state;
-	open_book(&b);
-	assert_int_equal(put(&b, 0, 1), 0);
-	assert_int_equal(zdb_flush(b.u.eng), 0);
-	assert_int_equal(put(&b, 1, 1), 0);
+	open_two(&b);
 	assert_int_equal(zdb_cut(b.u.eng, &cuts, &count), 0);
 	assert_int_equal(count, 1);
 	assert_int_equal(cuts[0].offset, log_size(&b));
@@ -261,10 +264,7 @@ static void emptied(void **state)
 	struct book b;
 
 	(void)state;
-	open_book(&b);
-	assert_int_equal(put(&b, 0, 1), 0);
-	assert_int_equal(zdb_flush(b.u.eng), 0);
-	assert_int_equal(put(&b, 1, 1), 0);
+	open_two(&b);
 	assert_int_equal(zdb_ns_flush(b.u.ns), 0);
 	assert_int_equal(put(&b, 2, 1), 0);
 	assert_int_equal(fleet_end_all(&b.fleet), 0);
@@ -332,6 +332,30 @@ static void write_fails_at_reload(void **state)
 	assert_int_equal(put(&b, 0, 2), 0);
 	assert_int_equal(zdb_sync(b.u.ns, ZDB_SYNC_DATA), 0);
 	close_book(&b);
+}
+
+/* A cut that fails says so to who asked for it; those who wrote have to hear it, too. */
+static void write_fails_at_cut(void **state)
+{
+	struct zdb_cut *cuts;
+	struct book b;
+	size_t count;
+
+	(void)state;
+	for (unsigned large = 0; large < 2; large++) {
+		open_book(&b);
+		assert_int_equal(zu_set(&b.u, "small", "synced"), 0);
+		assert_int_equal(zdb_sync(b.u.ns, ZDB_SYNC_INDEX), 0);
+		assert_int_equal(large ? put(&b, 0, 1) : zu_set(&b.u, "small", "gathered"), 0);
+		sys_fault_begin();
+		sys_fault_arm_from(SYS_CALL_WRITE, 1, EIO);
+		assert_int_equal(zdb_cut(b.u.eng, &cuts, &count), -EIO);
+		assert_int_equal(zdb_flush(b.u.eng), -EIO);
+		assert_int_equal(zdb_flush(b.u.eng), 0); /* told once */
+		assert_int_equal(zdb_cut(b.u.eng, &cuts, &count), -EIO);
+		sys_fault_end();
+		close_book(&b);
+	}
 }
 
 static void refused(void **state)
@@ -440,8 +464,8 @@ int main(void)
 		cmocka_unit_test(landed_by_cut),    cmocka_unit_test(killed),
 		cmocka_unit_test(namespace_goes),   cmocka_unit_test(emptied),
 		cmocka_unit_test(write_fails),      cmocka_unit_test(write_fails_at_reload),
-		cmocka_unit_test(refused),          cmocka_unit_test(no_memory),
-		cmocka_unit_test(calls_fail),
+		cmocka_unit_test(refused),          cmocka_unit_test(write_fails_at_cut),
+		cmocka_unit_test(no_memory),        cmocka_unit_test(calls_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
