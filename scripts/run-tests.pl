@@ -83,6 +83,21 @@ sub read_tap {
 	return ($ok, $bad, $skip, $plan, $seen);
 }
 
+# What a reader needs of a failed test's log: its beginning (seeds), what follows each failure, and its end.
+sub excerpt {
+	my @keep = (0 .. 9, @_ - 40 .. $#_);
+	for my $i (grep { $_[$_] =~ /^(?:not ok\b|Bail out!)|ERROR: |runtime error: / } 0 .. $#_) {
+		push @keep, $i .. $i + 12;
+	}
+	my %keep = map { $_ => 1 } grep { $_ >= 0 && $_ <= $#_ } @keep;
+	my ($last, @lines) = (-1);
+	for my $i (sort { $a <=> $b } keys %keep) {
+		push @lines, "...\n" if $i != $last + 1;
+		push @lines, $_[$last = $i];
+	}
+	return @lines;
+}
+
 sub finish {
 	my ($pid, $status) = @_;
 	my $test = delete $running{$pid};
@@ -105,8 +120,7 @@ sub finish {
 		print "FAIL  $test->{program}: ", join(', ', @why), " ($time)\n";
 		open(my $fh, '<', $test->{log});
 		my @lines = <$fh>;
-		splice(@lines, 0, @lines - 40) if @lines > 40;
-		print "      | $_" =~ s/\n?\z/\n/r for @lines;
+		print "      | $_" =~ s/\n?\z/\n/r for excerpt(@lines);
 		print "      log: $test->{log}\n";
 	} else {
 		print "ok    $test->{program}: $ok passed", ($skip ? ", $skip skipped" : ''), " ($time)\n";

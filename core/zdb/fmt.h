@@ -123,6 +123,12 @@ void idx_header_encode(uint8_t b[IDX_HEADER], uint32_t file, enum zdb_mode mode)
 int idx_header_decode(const uint8_t b[IDX_HEADER], enum zdb_mode *mode, const char **why);
 void dat_header_encode(uint8_t b[DAT_HEADER], uint32_t file, uint64_t stamp);
 
+/* Whether the fixed part of a data record that begins at off lies in two sectors. */
+static inline bool dat_head_crosses(uint32_t off)
+{
+	return off % SECTOR > SECTOR - DAT_RECORD;
+}
+
 /* Whether the fixed part of a data record can be one at all: key length, payload length, flags. */
 bool dat_plausible(const struct dat_rec *r, enum zdb_mode mode);
 

@@ -158,7 +158,7 @@ int replay_bound(struct replay *p)
 
 static int replay_record(struct replay *p, struct dat_rec *d, const uint8_t *key, bool suspect)
 {
-	int rc = replay_settle_kind(p, d, key);
+	int rc = replay_settle_kind(p, d, key, suspect);
 
 	if (rc != 0)
 		return rc;
@@ -178,7 +178,7 @@ static int replay_segment(struct replay *p, struct log_stream *s)
 		rc = log_next(s, &d, &key, &at);
 		if (rc == 1) {
 			p->at_off = at;
-			rc = replay_record(p, &d, key, s->suspect && at >= durable);
+			rc = replay_record(p, &d, key, s->suspect && p->strict && at >= durable);
 			if (rc == -EBADMSG)
 				s->off = at;
 			if (rc == 0) {

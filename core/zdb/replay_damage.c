@@ -36,10 +36,12 @@ static int index_says(struct replay *p, struct idx_rec *r, uint8_t *key, bool *t
 
 /*
  * The bit that makes a record a deletion has no checksum, and neither has a key.  Where the index knows better, a record
- * without payload becomes what it was, and one whose key is another is damaged: -EBADMSG.
+ * without payload becomes what it was, and one whose key is another is damaged: -EBADMSG.  What may be the rest of a torn
+ * record becomes nothing else: its key is not what the index can be asked about.
  */
-int replay_settle_kind(struct replay *p, struct dat_rec *d, const uint8_t *key)
+int replay_settle_kind(struct replay *p, struct dat_rec *d, const uint8_t *key, bool suspect)
 {
+	uint8_t flags = d->flags;
 	uint8_t named[ZDB_KEY_MAX + 1];
 	bool seq = p->ns->mode == ZDB_SEQ, there, same, deletes = (d->flags & FLAG_DELETED) != 0;
 	struct idx_rec r;
@@ -51,15 +53,13 @@ int replay_settle_kind(struct replay *p, struct dat_rec *d, const uint8_t *key)
 	if (!seq && r.off != p->at_off) { /* the record in hand has none */
 		if (d->len == 0)
 			d->flags = FLAG_DELETED;
-		return 0;
-	}
-	if (deletes && same) /* a deleted id has no later version; in user mode the place is named */
+	} else if (deletes && same) /* a deleted id has no later version; in user mode the place is named */
 		d->flags = 0;
 	else if (seq && !same && d->len == 0)
 		d->flags = FLAG_DELETED;
 	else if (!deletes && !same)
-		return -EBADMSG;
-	return 0;
+		rc = -EBADMSG;
+	return suspect && d->flags != flags ? -EBADMSG : rc;
 }
 
 /* What is left of a damaged record: header as it is, key (as many bytes as are there), and its length on disk. */

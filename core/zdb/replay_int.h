@@ -14,7 +14,8 @@ int replay_put(struct replay *p, struct idx_rec *r, const uint8_t *key, struct p
 int replay_bound(struct replay *p);
 
 /*
- * One log record, at (p->at_file, p->at_off).  suspect: its own bytes do not prove that it was written, the index has to.
+ * One log record, at (p->at_file, p->at_off).  suspect: its own bytes do not prove that it was written, the index has to
+ * (docs/formats.md, torn keys).
  * -EBADMSG: it cannot have been; -ENOENT (of the parts): its key is not live.
  */
 int replay_seq_record(struct replay *p, const struct dat_rec *d, const uint8_t *key, bool suspect);
@@ -26,8 +27,8 @@ int replay_user_record(struct replay *p, const struct dat_rec *d, const uint8_t 
 int replay_user_set(struct replay *p, const struct dat_rec *d, const uint8_t *key, bool suspect);
 int replay_user_delete(struct replay *p, const struct dat_rec *d, const uint8_t *key, bool suspect);
 
-/* Puts right what kind of record d is where the index knows better.  -EBADMSG: its key is damaged. */
-int replay_settle_kind(struct replay *p, struct dat_rec *d, const uint8_t *key);
+/* Puts right what kind of record d is where the index knows better.  -EBADMSG: its key is damaged, or torn (suspect). */
+int replay_settle_kind(struct replay *p, struct dat_rec *d, const uint8_t *key, bool suspect);
 /* The log has no whole record at s->off.  1: it is damage and the log goes on; 0: it ends here. */
 int replay_gap(struct replay *p, struct log_stream *s);
 

@@ -30,40 +30,47 @@ static int copy_there(struct replay *p, const uint8_t *key, struct idx_rec *copy
 	return 0;
 }
 
-/*
- * The record of id as it was before the log record in hand.  *known false: it was rewritten ahead and its copy is gone
- * (only when the index file itself was lost).
- */
-static int version_before(struct replay *p, struct place at, const uint8_t *key, struct idx_rec *r,
-			  bool *known)
+/* The record of an id as it was before the log record in hand. */
+struct version {
+	struct idx_rec rec;
+	bool known; /* false: it was rewritten ahead and its copy is gone (only when the index file itself was lost) */
+	bool updated; /* the index knows of an update of this id at this place, whatever is left of the log record */
+};
+
+static bool same_data(const struct idx_rec *a, const struct idx_rec *b)
+{
+	return a->data_file == b->data_file && a->off == b->off && a->len == b->len && a->crc == b->crc;
+}
+
+static int version_before(struct replay *p, struct place at, const uint8_t *key, struct version *v)
 {
 	uint8_t found[ZDB_KEY_MAX + 1];
 	struct idx_rec copy;
 	enum copy_state state;
-	bool ahead;
-	int rc = index_read(p->ns, at, r, found);
+	bool made, ahead, same;
+	int rc = index_read(p->ns, at, &v->rec, found);
 
-	*known = true;
+	if (rc == 0 && memcmp(found, key, ZDB_SEQ_KEY_SIZE) != 0)
+		rc = -ENOENT; /* a copy's place */
+	if (rc == 0)
+		rc = copy_there(p, key, &copy, &state);
 	if (rc != 0)
 		return rc;
-	if (memcmp(found, key, ZDB_SEQ_KEY_SIZE) != 0)
-		return -ENOENT; /* a copy's place */
-	if (pend_find(&p->ns->pend, at.file, at.off) != NULL ||
-	    !before(at.file, at.off, p->start_file, p->start_off))
-		return 0; /* made by this replay */
-	rc = copy_there(p, key, &copy, &state);
-	if (rc != 0)
-		return rc;
-	ahead = !before(r->data_file, r->off, p->at_file, p->at_off);
+	made = pend_find(&p->ns->pend, at.file, at.off) != NULL ||
+	       !before(at.file, at.off, p->start_file, p->start_off); /* by this replay */
+	ahead = !made && !before(v->rec.data_file, v->rec.off, p->at_file, p->at_off);
+	same = state != COPY_NONE && same_data(&copy, &v->rec);
+	v->known = true;
+	v->updated = same || (ahead && state != COPY_NONE) || (!made && state == COPY_SOUND);
+	if (made)
+		return 0;
 	/* A whole copy counts more than the record: the record may be half rewritten.  One that lies in one sector is not. */
 	if (state == COPY_SOUND ||
 	    (state == COPY_DOUBTFUL && (ahead || at.off / SECTOR != (at.off + IDX_RECORD - 1) / SECTOR))) {
-		uint32_t prev = r->prev;
-
-		*r = copy;
-		r->prev = prev;
+		copy.prev = v->rec.prev;
+		v->rec = copy;
 	} else if (ahead) {
-		*known = false;
+		v->known = false;
 	}
 	return 0;
 }
@@ -97,24 +104,17 @@ int replay_seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *
 		      bool suspect)
 {
 	struct zdb_ns *ns = p->ns;
-	struct idx_rec old, copy, now;
+	struct idx_rec copy, now;
 	struct place copy_at;
-	enum copy_state state;
-	bool known;
-	int rc = version_before(p, at, key, &old, &known);
+	struct version v;
+	int rc = version_before(p, at, key, &v);
 
 	if (rc != 0)
 		return rc;
-	if (suspect) { /* the index must know this very update */
-		rc = copy_there(p, key, &copy, &state);
-		if (rc != 0)
-			return rc;
-		if (state == COPY_NONE || copy.data_file != old.data_file || copy.off != old.off ||
-		    copy.crc != old.crc || copy.len != old.len)
-			return -EBADMSG;
-	}
-	now = copy = old;
-	if (!known) { /* history ends here: such a copy names no data */
+	if (suspect && !v.updated)
+		return -EBADMSG;
+	now = copy = v.rec;
+	if (!v.known) { /* history ends here: such a copy names no data */
 		memset(&copy, 0, sizeof(copy));
 		copy.klen = ZDB_SEQ_KEY_SIZE;
 	}
@@ -134,7 +134,7 @@ int replay_seq_update(struct replay *p, const struct dat_rec *d, const uint8_t *
 	now.parent_file = copy_at.file;
 	now.parent_off = copy_at.off;
 	rewrite_whole(ns, at, &now);
-	ns->data_size += d->len - (uint64_t)(known ? old.len : d->len);
+	ns->data_size += d->len - (uint64_t)(v.known ? v.rec.len : d->len);
 	return replay_bound(p);
 }
 
@@ -192,9 +192,8 @@ int replay_seq_record(struct replay *p, const struct dat_rec *d, const uint8_t *
 	struct place at;
 	int rc;
 
-	suspect = suspect && p->strict;
-	if (suspect && d->ts == 0)
-		return -EBADMSG; /* the time was lost, and the payload's checksum before it: zeros agree with zeros */
+	if (suspect && dat_head_crosses(p->at_off))
+		return -EBADMSG; /* what was lost of it may be the checksum of the payload: zeros agree with zeros */
 	if ((d->flags & FLAG_TRUNCATED) != 0 && p->at_file == ns->data.number)
 		return -EBADMSG; /* compaction only leaves stubs in closed segments */
 	if ((d->flags & FLAG_DELETED) == 0 && id > ns->next_id &&

@@ -55,7 +55,7 @@ int replay_user_set(struct replay *p, const struct dat_rec *d, const uint8_t *ke
 	if (rc != 0)
 		return rc;
 	parent = (struct place){seen.parent_file, seen.parent_off};
-	if (suspect && p->strict && !sound && !(there && place_has_key(p, parent, key, d->klen)))
+	if (suspect && !sound && !(there && place_has_key(p, parent, key, d->klen)))
 		return -EBADMSG;
 	found = index_find(ns, key, d->klen, &parent, &was, &old);
 	if (found != 0 && found != -ENOENT)
@@ -103,7 +103,7 @@ int replay_user_delete(struct replay *p, const struct dat_rec *d, const uint8_t 
 	rc = index_find(ns, key, d->klen, &at, &was, &old);
 	if (rc == -ENOENT)
 		return 0; /* flagged already, perhaps by this deletion: so a suspect one stays in the log */
-	if (rc == 0 && suspect && p->strict)
+	if (rc == 0 && suspect)
 		return -EBADMSG;
 	if (rc == 0)
 		rc = rewrite_reserve(ns, at.file);

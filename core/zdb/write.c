@@ -71,8 +71,8 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 	ns->doubt_end = 0;
 	if (looks_torn(*off, head, key, r->klen, value, r->len)) {
 		ns->ambiguous = true;
-		/* The index knows of all others: not of a deletion yet, nor of a payload behind a head that may be torn. */
-		if ((r->flags & FLAG_DELETED) != 0 || r->ts == 0)
+		/* The index knows of all others: not of a deletion yet, nor, in sequential mode, what a header said. */
+		if ((r->flags & FLAG_DELETED) != 0 || (ns->mode == ZDB_SEQ && dat_head_crosses(*off)))
 			ns->doubt_end = ns->data.size;
 	}
 	ns->prev_data = *off;

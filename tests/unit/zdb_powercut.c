@@ -80,6 +80,17 @@ static size_t key_fill(const struct run *r, unsigned key, uint8_t *b)
 	return 3 + key % 5 * 7;
 }
 
+/* A length after which the next record's header and key lie across a border, as few do by chance. */
+static uint32_t length_to_border(struct run *r, size_t klen)
+{
+	uint32_t before = 1 + (uint32_t)(test_random(&r->rng) % 25), end;
+	struct zdb_ns_info info;
+
+	zdb_ns_info(r->u.ns, &info);
+	end = info.data_current_offset + DAT_RECORD + (uint32_t)klen + before;
+	return (SECTOR - end % SECTOR) % SECTOR + (test_random(&r->rng) % 2 != 0 ? 0 : SECTOR);
+}
+
 static void do_write(struct run *r, unsigned key, bool insert)
 {
 	static uint8_t buf[LARGE_MAX];
@@ -96,8 +107,11 @@ static void do_write(struct run *r, unsigned key, bool insert)
 	case 2:
 		v->len = (uint32_t)(test_random(&r->rng) % 40);
 		break;
-	default:
+	case 3:
 		v->len = (uint32_t)(test_random(&r->rng) % VALUE_MAX);
+		break;
+	default:
+		v->len = length_to_border(r, insert ? ZDB_SEQ_KEY_SIZE : klen);
 	}
 	if (r->flies && test_random(&r->rng) % 3 == 0)
 		v->len = LARGE_MIN + (uint32_t)(test_random(&r->rng) % (LARGE_MAX - LARGE_MIN));

@@ -99,15 +99,21 @@ static void mark(struct torn *t)
 	assert_int_equal(zu_open(&t->u), 0);
 }
 
-/* A deletion comes last.  marked: what is before it lies before the marker. */
-static void begin(struct torn *t, enum zdb_mode mode, uint64_t victim, bool marked, const char *what)
+/* What comes next lies across a border.  marked: what is before it lies before the marker. */
+static void begin_next(struct torn *t, enum zdb_mode mode, bool plain, bool marked, const char *what)
 {
-	fill(t, mode, victim == PLAIN, what);
+	fill(t, mode, plain, what);
 	pad(t);
 	if (marked)
 		mark(t);
 	t->before = figures(t);
 	assert_int_equal((t->before.data_current_offset + DAT_RECORD + SEEN) % SECTOR, 0);
+}
+
+/* A deletion comes last. */
+static void begin(struct torn *t, enum zdb_mode mode, uint64_t victim, bool marked, const char *what)
+{
+	begin_next(t, mode, victim == PLAIN, marked, what);
 	assert_int_equal(zu_seq_del(&t->u, victim), 0);
 	t->after = figures(t);
 }
@@ -287,6 +293,54 @@ static void a_torn_one_deletes_nothing(void **state)
 		torn(i % 2 == 0 ? ZDB_USER : ZDB_SEQ, i < 2);
 }
 
+/* From there on nothing of the log was written, but all of the index. */
+static void lose_log(struct torn *t)
+{
+	static const uint8_t zeros[SECTOR];
+	struct zdb_ns_info info = figures(t);
+	uint32_t from = t->before.data_current_offset + DAT_RECORD + SEEN,
+		 size = info.data_current_offset - from;
+	char path[600];
+	int fd;
+
+	assert_true(size <= SECTOR);
+	assert_int_equal(zdb_flush(t->u.eng), 0);
+	zu_crash(&t->u);
+	zu_path(&t->u, "default", "d0", path, sizeof(path));
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, zeros, size, from), size);
+	assert_int_equal(close(fd), 0);
+}
+
+/*
+ * The copy of the update behind it has the key that is left of it: that does not make it an update without a value.  It is only
+ * where the index and the bytes of the log agree that one of them has a damaged bit.
+ */
+static void a_torn_deletion_is_no_update(void **state)
+{
+	struct torn t;
+
+	(void)state;
+	begin_next(&t, ZDB_SEQ, true, true, "a torn deletion before an update");
+	assert_int_equal(zu_seq_del(&t.u, LONGER), 0);
+	assert_int_equal(zu_seq_set(&t.u, PLAIN, "later"), 0);
+	lose_log(&t);
+	stays_as(&t, &t.before, NO_KEY);
+}
+
+/* Its copy has another key than what is left of it: that does not make it a deletion, of one that is gone already. */
+static void a_torn_update_is_no_deletion(void **state)
+{
+	struct torn t;
+
+	(void)state;
+	begin_next(&t, ZDB_SEQ, false, true, "a torn update without a value");
+	assert_int_equal(zu_seq_set(&t.u, LONGER, ""), 0);
+	lose_log(&t);
+	stays_as(&t, &t.before, PLAIN);
+}
+
 /* ---- new values, in user mode: the index record may be torn at the same place of the key */
 
 static void begin_value(struct torn *t, uint64_t victim, bool plain, const char *what)
@@ -385,6 +439,8 @@ int main(void)
 		cmocka_unit_test(one_that_nothing_else_knows_is_cut),
 		cmocka_unit_test(a_flag_behind_the_marker_goes_with_it),
 		cmocka_unit_test(a_torn_one_deletes_nothing),
+		cmocka_unit_test(a_torn_deletion_is_no_update),
+		cmocka_unit_test(a_torn_update_is_no_deletion),
 		cmocka_unit_test(a_parent_tells_the_key),
 		cmocka_unit_test(torn_in_both_files),
 		cmocka_unit_test(without_a_parent_nothing_tells),

@@ -147,7 +147,7 @@ char *sim_disk_describe(struct sim_disk *disk, uint64_t call, char *dst, size_t 
 
 /* ---- a directory of the test's own ---- */
 
-/* For tests that sync a lot and need no real disk: directories are made in memory, unless $TMPDIR says where. */
+/* For tests that sync a lot and need no real disk: directories are made in memory if there is room, unless $TMPDIR says where. */
 void test_in_memory(void);
 /* Makes a new directory below $TMPDIR or /tmp; the path is static until the next call. Aborts when it cannot. */
 const char *test_dir_new(void);
