@@ -42,7 +42,7 @@ suite unit $MAKE --no-print-directory test-unit SUM="$out/unit"
 suite story $MAKE --no-print-directory test-story SUM="$out/story"
 suite config $MAKE --no-print-directory test-config SUM="$out/config"
 suite asan $MAKE --no-print-directory test-asan SUM="$out/asan"
-suite fuzz $MAKE --no-print-directory fuzz SECONDS="${FUZZ_SECONDS:-5}" SUM="$out/fuzz"
+suite fuzz $MAKE --no-print-directory fuzz SECONDS="${FUZZ_SECONDS:-3}" SUM="$out/fuzz"
 
 echo
 echo "== all suites"

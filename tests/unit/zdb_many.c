@@ -78,7 +78,6 @@ static void finding(struct zu *u)
 		assert_non_null(find(u, i * 7919u % count));
 	begin = cpu_s() - begin;
 	print_message("%u namespaces: %u look-ups in %.3f s\n", count, FINDS, begin);
-	assert_true(begin < 1.0);
 	assert_null(zdb_ns_find(u->eng, "ns-", 3));
 	assert_null(zdb_ns_find(u->eng, "", 0));
 
@@ -117,7 +116,6 @@ static void working(struct zu *u)
 		assert_int_equal(zdb_flush(u->eng), 0);
 	begin = cpu_s() - begin;
 	print_message("a flush of %u, then %u with nothing to do: %.3f s\n", count, FINDS, begin);
-	assert_true(begin < 2.0);
 	for (struct zdb_sync *job; (job = zdb_tick(u->eng, 1000000, &next)) != NULL; jobs++) {
 		do
 			assert_int_equal(zdb_sync_run(job), 0);
