@@ -53,8 +53,7 @@ static void setup(struct zu *u)
 {
 	zu_setup(u, ZDB_USER);
 	u->opt.gather_writes = true;
-	u->opt.prealloc_max =
-		1; /* none: all together it would be more than 1 GiB of the memory that tests share */
+	u->opt.prealloc_max = 1; /* none: together more than 1 GiB of the memory that tests share */
 	assert_int_equal(zu_open(u), 0);
 	for (unsigned i = 0; i < count; i++)
 		create(u, i);
