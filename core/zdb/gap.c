@@ -3,7 +3,7 @@
  *
  * Bytes that were synced never tear, so damage before the durable end is damage: it is stepped over, and nothing behind it
  * is touched.  How far the log was durable is known from the marker and from `synced` beside it, which is written after
- * every sync of the log and never synced itself: always true, exact when only the process died, at worst some seconds old
+ * every sync of the log and not synced itself: always true, exact when only the process died, at worst some seconds old
  * after a power cut.  Behind it, what a power cut leaves is told from damage by its shape: a sector that never reached the
  * disk ends in zeros, and a log that was torn so is cut there.
  */
@@ -15,7 +15,7 @@
 
 /* ------------------------------------------------------------------------------------------------ the durable end --- */
 
-void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp)
+void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp, bool durable)
 {
 	struct synced y = {.file = number, .offset = offset, .stamp = stamp};
 	char path[ZDB_PATH_MAX];
@@ -29,6 +29,8 @@ void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint
 		return; /* what is there stays right: it only says less */
 	synced_encode(b, &y);
 	(void)sys->pwrite(fd, b, sizeof(b), 0);
+	if (durable && sys->fdatasync(fd) == 0)
+		(void)file_sync_dir(ns->index_dir); /* it may be new */
 	sys->close(fd);
 }
 

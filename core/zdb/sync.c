@@ -11,7 +11,8 @@
 struct zdb_sync {
 	struct zdb_ns *ns;
 	bool apply, with_mark;
-	bool writeback; /* only begins the writing of the log's dirty end */
+	bool note_durably; /* rewrites follow before the marker is behind what looks torn */
+	bool writeback;    /* only begins the writing of the log's dirty end */
 	int round, rc;
 	struct zdb_fd *index, *data;
 	uint32_t number, data_size, index_size;
@@ -60,6 +61,7 @@ static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_syn
 	job->ns = zdb_ns_ref(ns);
 	job->apply = apply || with_mark;
 	job->with_mark = with_mark;
+	job->note_durably = job->apply && ns->ambiguous;
 	job->index = ns->index.f;
 	job->data = ns->data.f;
 	job->index->refs++;
@@ -157,7 +159,7 @@ int zdb_sync_run(struct zdb_sync *job)
 	} else if (job->round == 0) {
 		rc = sync_fd(job->data);
 		if (rc == 0)
-			synced_note(job->ns, job->number, job->data_size, job->mark.stamp);
+			synced_note(job->ns, job->number, job->data_size, job->mark.stamp, job->note_durably);
 		if (rc == 0 && job->apply)
 			rc = sync_fd(job->index);
 	} else {
@@ -324,7 +326,7 @@ int sync_everything(struct zdb_ns *ns)
 		goto failed;
 	ns->synced = ns->data.size;
 	if (ns->opened)
-		synced_note(ns, ns->data.number, ns->synced, ns->stamp);
+		synced_note(ns, ns->data.number, ns->synced, ns->stamp, ns->ambiguous);
 	rc = rewrite_apply(ns, &ns->frozen);
 	if (rc == 0)
 		rc = rewrite_apply(ns, &ns->pend);

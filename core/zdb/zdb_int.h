@@ -548,8 +548,11 @@ ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_
 int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc);
 
 /* ---- gap.c */
-/* Any thread.  The log is durable up to there: remembered in a file that is not synced itself. */
-void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp);
+/*
+ * Any thread.  The log is durable up to there: remembered in a file that is not synced itself, unless this is to be durable,
+ * before rewrites are applied that a record which looks torn stands before.
+ */
+void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp, bool durable);
 /* At load: up to where the log is known to have been durable. */
 void durable_find(struct zdb_ns *ns, const struct mark *m);
 /* The same for one segment of `size` bytes. */
