@@ -130,7 +130,10 @@ static int out_end(struct replay *p)
 	return 0;
 }
 
-/* Applies what waits when it is much: first everything appended so far becomes durable. */
+/*
+ * Applies what waits when it is much: first the log becomes durable, which after the end of a process only the page cache may
+ * hold, and everything appended so far.
+ */
 int replay_bound(struct replay *p)
 {
 	struct zdb_ns *ns = p->ns;
@@ -139,6 +142,8 @@ int replay_bound(struct replay *p)
 		return 0;
 	if (ns->eng->read_only)
 		return -EROFS;
+	if (sys->fdatasync(ns->data.f->fd) != 0)
+		return -EIO;
 	for (uint32_t f = p->start_file; f <= p->at_file; f++) {
 		struct zdb_fd *fd;
 		int rc = fd_get(ns, INDEX_FILE, f, &fd);

@@ -550,7 +550,8 @@ int log_payload(struct log_stream *s, uint32_t off, uint32_t len, uint32_t *crc)
 /* ---- gap.c */
 /*
  * Any thread.  The log is durable up to there: remembered in a file that is not synced itself, unless this is to be durable,
- * before rewrites are applied that a record which looks torn stands before.
+ * before rewrites are applied that a record which looks torn stands before.  Where it cannot be written it says less, and only the
+ * marker, later, that such a record was durable.
  */
 void synced_note(const struct zdb_ns *ns, uint32_t number, uint32_t offset, uint64_t stamp, bool durable);
 /* At load: up to where the log is known to have been durable. */

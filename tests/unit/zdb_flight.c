@@ -395,6 +395,15 @@ static int some_work(struct book *b, unsigned version, unsigned *done)
 	return rc;
 }
 
+/* Every key has its first version. */
+static void open_worked(struct book *b)
+{
+	unsigned done;
+
+	open_book(b);
+	assert_int_equal(some_work(b, 1, &done), 0);
+}
+
 /* Allocation n fails: the write does, or there is no flight. */
 static void no_memory(void **state)
 {
@@ -406,9 +415,7 @@ static void no_memory(void **state)
 		struct book b;
 		int rc;
 
-		open_book(&b);
-		assert_int_equal(some_work(&b, 1, &done), 0);
-		done = 0;
+		open_worked(&b);
 		mem_fault_begin();
 		mem_fault_arm(n);
 		rc = some_work(&b, 2, &done);
@@ -432,12 +439,10 @@ static void calls_fail(void **state)
 		struct book b;
 		int rc;
 
-		open_book(&b);
-		assert_int_equal(some_work(&b, 1, &done), 0);
+		open_worked(&b);
 		assert_int_equal(zdb_sync(b.u.ns, ZDB_SYNC_INDEX), 0);
 		sys_fault_begin();
 		sys_fault_arm(SYS_CALL_ANY, n, EIO);
-		done = 0;
 		rc = some_work(&b, 2, &done);
 		if (rc == 0)
 			rc = fleet_end_all(&b.fleet);

@@ -314,8 +314,7 @@ static void lose_log(struct torn *t)
 }
 
 /*
- * The copy of the update behind it has the key that is left of it: that does not make it an update without a value.  It is only
- * where the index and the bytes of the log agree that one of them has a damaged bit.
+ * The copy of the update behind it has the key that is left of it: that does not make it an update without a value.
  */
 static void a_torn_deletion_is_no_update(void **state)
 {
