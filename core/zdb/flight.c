@@ -15,7 +15,7 @@
 #include "core/zdb/zdb_int.h"
 
 #define FLIGHT_PIECES 128u
-#define FLIGHT_SPARES 4u
+#define FLIGHT_SPARES FLIGHTS_MAX
 
 enum flight_state { FLIGHT_READY, FLIGHT_RUNS, FLIGHT_OVER };
 
@@ -36,6 +36,8 @@ struct zdb_flight {
 	/* constant while it runs */
 	struct zdb_fd *f;
 	uint32_t start, end; /* in the file */
+	uint64_t reserved;   /* preallocated by now up to here, ... */
+	uint32_t ahead;      /* ... and so much more is wanted */
 	uint32_t used;       /* of `own` */
 	size_t count;
 	struct piece pieces[FLIGHT_PIECES];
@@ -44,6 +46,7 @@ struct zdb_flight {
 	pthread_cond_t over;
 	enum flight_state state;
 	int rc;
+	bool ahead_is_there;
 	uint8_t own[FLIGHT_OWN]; /* heads, and small records between the large ones */
 };
 
@@ -94,10 +97,17 @@ static int flight_write(const struct zdb_flight *fl)
 	return 0;
 }
 
+/* The next ones need room: to be had here, since it takes the file's lock, for which the owner would wait as long as somebody writes. */
+static bool flight_ahead(const struct zdb_flight *fl)
+{
+	return fl->ahead != 0 &&
+	       sys->fallocate(fl->f->fd, FALLOC_FL_KEEP_SIZE, (off_t)fl->reserved, (off_t)fl->ahead) == 0;
+}
+
 /* Who finds it ready carries it out. */
 void zdb_flight_run(struct zdb_flight *fl)
 {
-	bool mine;
+	bool mine, ahead;
 	int rc;
 
 	pthread_mutex_lock(&fl->lock);
@@ -108,8 +118,10 @@ void zdb_flight_run(struct zdb_flight *fl)
 	if (!mine)
 		return;
 	rc = flight_write(fl);
+	ahead = rc == 0 && flight_ahead(fl);
 	pthread_mutex_lock(&fl->lock);
 	fl->rc = rc;
+	fl->ahead_is_there = ahead;
 	fl->state = FLIGHT_OVER;
 	pthread_cond_broadcast(&fl->over);
 	pthread_mutex_unlock(&fl->lock);
@@ -167,6 +179,7 @@ static struct zdb_flight *flight_new(struct zdb_ns *ns)
 	pthread_cond_init(&fl->over, NULL);
 	fl->state = FLIGHT_READY;
 	fl->rc = 0;
+	fl->ahead_is_there = false;
 	fl->ns = ns;
 	fl->eng = ns->eng;
 	fl->f = t->f;
@@ -314,6 +327,10 @@ static int land_first(struct zdb_ns *ns)
 		tail_failed(ns, &ns->data);
 		return -EIO;
 	}
+	if (fl->ahead != 0)
+		ns->data.reserving = false;
+	if (fl->ahead_is_there && ns->data.reserved < fl->reserved + fl->ahead)
+		ns->data.reserved = fl->reserved + fl->ahead;
 	tail_landed(ns, &ns->data, fl->end);
 	ns->data.flights = fl->next;
 	ns->data.flying--;
@@ -342,6 +359,9 @@ static struct zdb_flight *take_off(struct zdb_ns *ns)
 		t->flights = fl;
 	t->flying++;
 	t->loading = NULL;
+	fl->reserved = t->reserved;
+	fl->ahead = tail_ahead(ns, t);
+	t->reserving = t->reserving || fl->ahead != 0;
 	fl->index_end = ns->index.size;
 	return fl;
 }

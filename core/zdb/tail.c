@@ -56,10 +56,18 @@ void tail_close(struct zdb *eng, struct tail *t, bool drop_reserve)
 	memset(t, 0, sizeof(*t));
 }
 
+/* How much is reserved at a time: the more, the longer the file is. */
+static uint32_t reserve_step(const struct zdb_ns *ns, const struct tail *t)
+{
+	uint32_t step = t->size < PREALLOC_MIN ? PREALLOC_MIN : t->size;
+
+	return step < ns->eng->opt.prealloc_max ? step : ns->eng->opt.prealloc_max;
+}
+
 /* Makes sure that writing up to `end` cannot fail for space.  0, or -EOPNOTSUPP: not here, not now. */
 static int tail_reserve(struct zdb_ns *ns, struct tail *t, uint64_t end)
 {
-	uint64_t step = t->size, max = ns->eng->opt.prealloc_max;
+	uint64_t step;
 
 	if (ns->eng->opt.file_max != 0 && end > ns->eng->opt.file_max)
 		return -EOPNOTSUPP;
@@ -67,11 +75,7 @@ static int tail_reserve(struct zdb_ns *ns, struct tail *t, uint64_t end)
 		return 0;
 	if (t->no_prealloc)
 		return -EOPNOTSUPP;
-	if (step < PREALLOC_MIN)
-		step = PREALLOC_MIN;
-	if (step > max)
-		step = max;
-	step += end - t->reserved;
+	step = reserve_step(ns, t) + end - t->reserved;
 	if (sys->fallocate(t->f->fd, FALLOC_FL_KEEP_SIZE, (off_t)t->reserved, (off_t)step) != 0) {
 		/* Nearly full: the record itself may still fit, and writing it through tells. */
 		if (!err_no_room(errno))
@@ -80,6 +84,13 @@ static int tail_reserve(struct zdb_ns *ns, struct tail *t, uint64_t end)
 	}
 	t->reserved += step;
 	return 0;
+}
+
+uint32_t tail_ahead(const struct zdb_ns *ns, const struct tail *t)
+{
+	uint32_t step = reserve_step(ns, t);
+
+	return t->no_prealloc || t->reserving || t->reserved >= (uint64_t)t->size + step ? 0 : step;
 }
 
 static int tail_take_back(struct zdb_ns *ns, struct tail *t)

@@ -89,6 +89,7 @@ struct tail {
 	uint32_t size;     /* logical end */
 	uint32_t written;  /* end in the file; size - written bytes are gathered */
 	uint64_t reserved; /* preallocated up to here */
+	bool reserving;    /* a flight preallocates more */
 	bool no_prealloc;  /* the file system cannot */
 	uint32_t kicked;   /* writeback was started up to here */
 	uint8_t *buf;      /* the bytes [from, size) in memory; NULL = none */
@@ -292,6 +293,8 @@ uint32_t tail_gathered(const struct tail *t);
 int tail_flush_to(struct zdb_ns *ns, struct tail *t, uint32_t end);
 /* What was written up to `end` by a flight: figures, and the early writeback. */
 void tail_landed(struct zdb_ns *ns, struct tail *t, uint32_t end);
+/* Bytes that a flight should preallocate behind `reserved`, so that the owner need not wait for the file; 0: none. */
+uint32_t tail_ahead(const struct zdb_ns *ns, const struct tail *t);
 /* The bytes behind `written` could not be written: nothing of them stays in the file, and the namespace takes no more. */
 void tail_failed(struct zdb_ns *ns, struct tail *t);
 

@@ -461,6 +461,69 @@ static void calls_fail(void **state)
 	}
 }
 
+/* Two flights a turn, the second on its way while the first lands.  Returns the calls that the owner itself made for room. */
+static uint64_t turns(struct book *b, unsigned count, unsigned version)
+{
+	uint64_t owner = 0, before;
+
+	for (unsigned turn = 0; turn < count; turn++) {
+		before = sys_fault_calls(SYS_CALL_FALLOCATE);
+		for (unsigned k = 0; k < KEYS; k++)
+			assert_int_equal(put(b, k, version), 0);
+		assert_int_equal(zdb_flush(b->u.eng), 0);
+		owner += sys_fault_calls(SYS_CALL_FALLOCATE) - before;
+		while (b->fleet.run < b->fleet.count)
+			fleet_run(&b->fleet);
+		while (b->fleet.count > 1)
+			assert_int_equal(fleet_end(&b->fleet), 0);
+	}
+	return owner;
+}
+
+/* Once the log has grown somewhat, its room is preallocated by flights alone. */
+static void room_ahead(void **state)
+{
+	uint64_t before;
+	struct book b;
+
+	(void)state;
+	open_book(&b);
+	sys_fault_begin();
+	assert_true(turns(&b, 4, 1) > 0);
+	before = sys_fault_calls(SYS_CALL_FALLOCATE);
+	assert_int_equal(turns(&b, 30, 2), 0);
+	assert_true(sys_fault_calls(SYS_CALL_FALLOCATE) > before);
+	sys_fault_end();
+	assert_int_equal(fleet_end_all(&b.fleet), 0);
+	all_are(&b, KEYS, 2);
+	close_book(&b);
+}
+
+/* Flights that found no room: the owner asks itself, and again later. */
+static void no_room_ahead(void **state)
+{
+	struct book b;
+
+	(void)state;
+	open_book(&b);
+	sys_fault_begin();
+	(void)turns(&b, 4, 1);
+	for (unsigned i = 0; i < 20; i++) {
+		assert_int_equal(zdb_flush(b.u.eng), 0);
+		for (unsigned k = 0; k < KEYS; k++)
+			assert_int_equal(put(&b, k, 2), 0);
+		assert_int_equal(zdb_flush(b.u.eng), 0);
+		sys_fault_arm_from(SYS_CALL_FALLOCATE, 1, ENOSPC);
+		while (b.fleet.run < b.fleet.count)
+			fleet_run(&b.fleet);
+		sys_fault_disarm();
+		assert_int_equal(fleet_end_all(&b.fleet), 0);
+	}
+	all_are(&b, KEYS, 2);
+	sys_fault_end();
+	close_book(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -471,6 +534,7 @@ int main(void)
 		cmocka_unit_test(write_fails),      cmocka_unit_test(write_fails_at_reload),
 		cmocka_unit_test(refused),          cmocka_unit_test(write_fails_at_cut),
 		cmocka_unit_test(no_memory),        cmocka_unit_test(calls_fail),
+		cmocka_unit_test(room_ahead),       cmocka_unit_test(no_room_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
