@@ -406,7 +406,7 @@ static void process(struct client *c, const uint8_t *data, size_t len)
 		if (!execute(c, data + pos))
 			break;
 		pos += c->request.used;
-		c->large = c->request.used >= LARGE_REQUEST;
+		c->large = c->request.used >= LARGE_REQUEST ? c->request.used : 0;
 		resp_request_reset(&c->request);
 	} while (may_go_on(c, &count, start_ns));
 
@@ -464,48 +464,63 @@ static size_t room_wanted(const struct client *c)
 	return missing < 4096 ? 4096 : missing;
 }
 
-/* One read. True: there is more, and now it is known where it belongs. */
-static bool receive_some(struct client *c)
+/* After a large request the next one is read where it will stay. False: it is read into the scratch buffer. */
+static bool expects_large(struct client *c)
+{
+	return c->large > 0 && !buffer_reserve(c->d, &c->in, c->large);
+}
+
+/* It was not as large, or has only begun: it does not keep the buffer. */
+static void process_small(struct client *c, size_t len)
 {
 	struct zdbd *d = c->d;
-	bool own = c->in.len > 0;
-	uint8_t *to = d->scratch;
-	size_t room = c->large ? LARGE_START : SCRATCH_SIZE;
-	ssize_t n;
 
-	if (own) {
-		if (buffer_reserve(d, &c->in, room_wanted(c))) {
-			client_drop(c, "out of memory for its request");
-			return false;
-		}
-		to = c->in.data + c->in.len;
-		room = c->in.cap - c->in.len;
-	}
-	n = recv(c->io.fd, to, room, MSG_DONTWAIT);
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return false;
-	if (n == 0 && c->out.len > 0) {
-		client_close_after(c); /* it only stopped asking */
-		return false;
-	}
-	if (n <= 0) {
-		client_drop(c, NULL);
-		return false;
-	}
-	d->stats.rx_bytes += (uint64_t)n;
-	if (own) {
-		buf_added(&c->in, (size_t)n);
-		process(c, c->in.data, c->in.len);
+	memcpy(d->scratch, c->in.data, len);
+	buffer_idle(d, &c->in);
+	process(c, d->scratch, len);
+}
+
+static void received(struct client *c, const uint8_t *to, size_t len, bool expected)
+{
+	c->d->stats.rx_bytes += len;
+	if (to == c->d->scratch) {
+		process(c, to, len);
+	} else if (expected && len <= SMALL_READ) {
+		process_small(c, len);
 	} else {
-		process(c, d->scratch, (size_t)n);
+		buf_added(&c->in, len);
+		process(c, c->in.data, c->in.len);
 	}
-	return !own && n == LARGE_START && !c->dead && !c->closing && !is_blocked(c);
 }
 
 static void receive(struct client *c)
 {
-	if (receive_some(c))
-		(void)receive_some(c);
+	struct zdbd *d = c->d;
+	bool begun = c->in.len > 0, expected = !begun && expects_large(c);
+	uint8_t *to = d->scratch;
+	size_t room = SCRATCH_SIZE;
+	bool later;
+	ssize_t n;
+
+	if (begun && buffer_reserve(d, &c->in, room_wanted(c))) {
+		client_drop(c, "out of memory for its request");
+		return;
+	}
+	if (begun || expected) {
+		to = c->in.data + c->in.len;
+		room = expected ? c->large : c->in.cap - c->in.len;
+	}
+	n = recv(c->io.fd, to, room, MSG_DONTWAIT);
+	if (n > 0) {
+		received(c, to, (size_t)n, expected);
+		return;
+	}
+	later = n < 0 && (errno == EAGAIN || errno == EINTR);
+	buffer_idle(d, &c->in);
+	if (n == 0 && c->out.len > 0)
+		client_close_after(c); /* it only stopped asking */
+	else if (!later)
+		client_drop(c, NULL);
 }
 
 static void on_client(struct loop_io *io, uint32_t events)

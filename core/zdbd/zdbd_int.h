@@ -34,19 +34,18 @@
 #define SPARES_MAX          128 /* larger buffers that are kept for the next one, until nobody asks for anything */
 #define SPARE_BYTES_MAX     (16u << 20)
 #define LARGE_REQUEST       (64u << 10)
-#define LARGE_START                                                                                          \
-	4096 /* bytes of a client's next request that are read before its own buffer is chosen, after a large one */
-#define SLICE_COMMANDS    512            /* commands of one client before others get their turn */
-#define SLICE_US          4000           /* the same as time */
-#define STALL_MS          120000         /* a client that takes no reply byte for so long is cut */
-#define IN_TOTAL_MAX      (512ull << 20) /* bytes of unfinished requests of all clients */
-#define CHALLENGE_LEN     16
-#define TICK_MS           1000
-#define HOOKS_RUNNING_MAX 32
-#define HOOKS_QUEUED_MAX  1024
-#define HOOK_ARGS_MAX     8
-#define HOOK_SHOWN_MS     300000 /* finished hooks stay listed for so long */
-#define READ_SLOW_MS      1000   /* after a read that waited for the disk, workers read for so long */
+#define SMALL_READ          4096   /* bytes that do not keep the buffer that was taken for a large request */
+#define SLICE_COMMANDS      512    /* commands of one client before others get their turn */
+#define SLICE_US            4000   /* the same as time */
+#define STALL_MS            120000 /* a client that takes no reply byte for so long is cut */
+#define IN_TOTAL_MAX        (512ull << 20) /* bytes of unfinished requests of all clients */
+#define CHALLENGE_LEN       16
+#define TICK_MS             1000
+#define HOOKS_RUNNING_MAX   32
+#define HOOKS_QUEUED_MAX    1024
+#define HOOK_ARGS_MAX       8
+#define HOOK_SHOWN_MS       300000 /* finished hooks stay listed for so long */
+#define READ_SLOW_MS        1000   /* after a read that waited for the disk, workers read for so long */
 
 struct client;
 struct command;
@@ -156,7 +155,6 @@ struct client {
 	uint8_t holding; /* enum hold: why nothing leaves, and nothing is read */
 	bool socket_full;
 	bool corked;
-	bool large;     /* its requests are */
 	bool asks_more; /* behind the request at hand there is more of its input */
 	uint8_t block;  /* enum block */
 	struct buf in, out;
@@ -167,6 +165,7 @@ struct client {
 	uint64_t owner;           /* MASTER: of the command at hand */
 	uint64_t progress_ms;     /* when reply bytes last left, while some wait */
 	size_t in_counted;        /* what d->in_total holds of ours */
+	size_t large;             /* bytes of its last request if that was large, or 0 */
 	size_t held_from;         /* see `unsynced` */
 	struct sync_waiter hold;
 	struct list write_link; /* d->writers */
