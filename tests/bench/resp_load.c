@@ -6,7 +6,7 @@
  * Prints requests per second and the processor time that this program took per request, in us. The usual load generator copies
  * each payload twice and is busier than the server when payloads are large: it then measures itself. This one looks at the
  * header of each reply, which it reads alone, and at all bytes of one in 64; the rest is read into one buffer, or dropped by the kernel (TCP). The body of a
- * value that is SET goes into the socket without a copy (sendfile); its last digits differ each time, so that nobody can find it unchanged. One
+ * value that is SET goes into the socket without a copy (sendfile); its first digits differ each time, so that nobody can find it unchanged. One
  * thread, which never waits for one client; one request at a time per client.
  */
 #include <arpa/inet.h>
@@ -30,13 +30,14 @@
 
 #define CLIENTS_MAX 1000u
 #define SIZE_MAX_   (8u << 20)
-#define STAMP       16u /* decimal digits at the end of a value */
+#define STAMP       16u /* decimal digits at the start of a value */
+#define KEY         12u /* those of a key */
 #define LOOK_EACH   64u
 
 struct client {
 	int fd;
-	char head[128], tail[STAMP + 3]; /* of the request at hand; the value's body lies between them */
-	size_t head_len, sent, request_len;
+	char head[128]; /* of the request at hand, with the value's stamp */
+	size_t sent;
 	char line[100]; /* first line of the reply */
 	size_t line_len;
 	uint64_t left; /* of the reply behind that line */
@@ -47,9 +48,11 @@ static struct load {
 	bool is_tcp, is_set;
 	unsigned clients, keys;
 	size_t size, first_line; /* of a value; of the header before one */
+	size_t head_len, key_at,
+		body; /* of every request: the head, the key's digits in it, what follows it */
 	uint64_t count, asked, answered, random, first_stamp;
 	char *value, *buffer;
-	int value_fd; /* the same bytes, as the page cache has them */
+	int body_fd; /* what follows the head of a SET, as the page cache has it */
 	struct client client[CLIENTS_MAX];
 } L;
 
@@ -86,6 +89,14 @@ static int connect_to(const char *where)
 	return fd;
 }
 
+static void put_digits(char *at, unsigned count, uint64_t n)
+{
+	while (count-- > 0) {
+		at[count] = (char)('0' + n % 10);
+		n /= 10;
+	}
+}
+
 static void next_request(struct client *c)
 {
 	unsigned key;
@@ -97,40 +108,27 @@ static void next_request(struct client *c)
 	c->line_len = 0;
 	c->in_payload = false;
 	c->look = L.asked % LOOK_EACH == 0;
-	if (L.is_set) {
-		c->head_len =
-			(size_t)snprintf(c->head, sizeof(c->head),
-					 "*3\r\n$3\r\nSET\r\n$16\r\nkey:%012u\r\n$%zu\r\n", key, L.size);
-		snprintf(c->tail, sizeof(c->tail), "%016llu\r\n",
-			 (unsigned long long)((L.first_stamp + L.asked) % 10000000000000000u));
-		c->request_len = c->head_len + L.size + 2;
-	} else {
-		c->head_len = (size_t)snprintf(c->head, sizeof(c->head),
-					       "*2\r\n$3\r\nGET\r\n$16\r\nkey:%012u\r\n", key);
-		c->request_len = c->head_len;
-	}
+	put_digits(c->head + L.key_at, KEY, key);
+	if (L.is_set)
+		put_digits(c->head + L.head_len - STAMP, STAMP, L.first_stamp + L.asked);
 	L.asked++;
 }
 
-/* What comes next of the request: its head, the body of the value, the tail. */
+/* What comes next of the request: its head, then the rest of the value. */
 static ssize_t send_part(const struct client *c)
 {
-	size_t body = L.is_set ? L.size - STAMP : 0, at = c->sent;
 	off_t off;
 
-	if (at < c->head_len)
-		return send(c->fd, c->head + at, c->head_len - at, MSG_NOSIGNAL | (L.is_set ? MSG_MORE : 0));
-	at -= c->head_len;
-	off = (off_t)at;
-	if (at < body)
-		return sendfile(c->fd, L.value_fd, &off, body - at);
-	at -= body;
-	return send(c->fd, c->tail + at, STAMP + 2 - at, MSG_NOSIGNAL);
+	if (c->sent < L.head_len)
+		return send(c->fd, c->head + c->sent, L.head_len - c->sent,
+			    MSG_NOSIGNAL | (L.is_set ? MSG_MORE : 0));
+	off = (off_t)(c->sent - L.head_len);
+	return sendfile(c->fd, L.body_fd, &off, L.body - (size_t)off);
 }
 
 static void send_some(struct client *c)
 {
-	while (c->sent < c->request_len) {
+	while (c->sent < L.head_len + L.body) {
 		ssize_t n = send_part(c);
 
 		if (n < 0 && errno == EAGAIN)
@@ -172,12 +170,10 @@ static size_t take_line(struct client *c, const char *b, size_t n)
 
 static void look_at(const struct client *c, const char *b, size_t n)
 {
-	uint64_t at = L.size + 2 - c->left;
-
-	size_t body = L.size - STAMP;
+	size_t at = L.size + 2 - c->left, skip = at < STAMP ? STAMP - at : 0;
 
 	errno = 0;
-	if (at < body && memcmp(b, L.value + at, n < body - at ? n : body - at) != 0)
+	if (n > skip && memcmp(b + skip, L.value + at + skip, n - skip) != 0)
 		die("payload");
 }
 
@@ -218,6 +214,34 @@ static bool receive(struct client *c)
 		}
 	}
 	return true;
+}
+
+/* All requests differ in their digits only. */
+static void prepare(const char *where)
+{
+	char head[128];
+
+	L.head_len = L.is_set ? (size_t)snprintf(head, sizeof(head),
+						 "*3\r\n$3\r\nSET\r\n$%u\r\nkey:%0*u\r\n$%zu\r\n%0*u",
+						 KEY + 4, (int)KEY, 0, L.size, (int)STAMP, 0)
+			      : (size_t)snprintf(head, sizeof(head), "*2\r\n$3\r\nGET\r\n$%u\r\nkey:%0*u\r\n",
+						 KEY + 4, (int)KEY, 0);
+	L.key_at = (size_t)(strstr(head, "key:") - head) + 4;
+	L.body = L.is_set ? L.size - STAMP + 2 : 0;
+	L.first_line = (size_t)snprintf(NULL, 0, "$%zu\r\n", L.size);
+	L.value = malloc(L.size + 2);
+	L.buffer = malloc(SIZE_MAX_);
+	L.body_fd = memfd_create("body", MFD_CLOEXEC);
+	if (!L.value || !L.buffer || L.body_fd < 0)
+		die("memory");
+	memset(L.value, 'x', L.size);
+	memcpy(L.value + L.size, "\r\n", 2);
+	if (L.is_set && write(L.body_fd, L.value + STAMP, L.body) != (ssize_t)L.body)
+		die("memory");
+	for (unsigned i = 0; i < L.clients; i++) {
+		memcpy(L.client[i].head, head, sizeof(head));
+		L.client[i].fd = connect_to(where);
+	}
 }
 
 static void run(void)
@@ -272,17 +296,7 @@ int main(int argc, char **argv)
 			CLIENTS_MAX, STAMP, SIZE_MAX_);
 		return 2;
 	}
-	L.first_line = (size_t)snprintf(NULL, 0, "$%zu\r\n", L.size);
-	L.value = malloc(L.size);
-	L.buffer = malloc(SIZE_MAX_);
-	if (!L.value || !L.buffer)
-		die("memory");
-	memset(L.value, 'x', L.size);
-	L.value_fd = memfd_create("value", MFD_CLOEXEC);
-	if (L.value_fd < 0 || write(L.value_fd, L.value, L.size) != (ssize_t)L.size)
-		die("memory");
-	for (unsigned i = 0; i < L.clients; i++)
-		L.client[i].fd = connect_to(argv[1]);
+	prepare(argv[1]);
 	begin = now_s(CLOCK_MONOTONIC);
 	cpu = now_s(CLOCK_PROCESS_CPUTIME_ID);
 	run();
