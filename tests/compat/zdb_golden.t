@@ -25,14 +25,12 @@ report() { # code, name
 	if [ "$1" = 0 ]; then echo "ok $n - $2"; else echo "not ok $n - $2"; sed 's/^/# /' out | tail -5; fi
 }
 
-answers() { python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])' "$1" 2>/dev/null; }
-
 start() { # directory, mode; 1 when it refuses
 	rm -f s
 	"$qsfs" zdb --data "$1/data" --index "$1/index" --datasize 524288 --mode "$2" --socket "$work/s" >log 2>&1 &
 	server=$!
 	for _ in $(seq 600); do
-		answers "$work/s" && return 0
+		"$qsfs" zdb ping -s "$work/s" >/dev/null 2>&1 && return 0
 		kill -0 "$server" 2>/dev/null || { server=; return 1; }
 		sleep 0.05
 	done
