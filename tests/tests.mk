@@ -65,7 +65,7 @@ fuzz-bins: $(call selected,$(FUZZ_BIN))
 
 fuzz:
 	+@$(MAKE) --no-print-directory KIND=asan fuzz-bins
-	@sh scripts/fuzz.sh $(SECONDS) '$(SUM)' $(or $(JOBS),1) $(patsubst tests/fuzz/%.c,$(BUILD)/asan/tests/fuzz/%,$(call selected,$(FUZZ_SRC)))
+	@sh scripts/fuzz.sh $(SECONDS) '$(SUM)' $(JOBS) $(patsubst tests/fuzz/%.c,$(BUILD)/asan/tests/fuzz/%,$(call selected,$(FUZZ_SRC)))
 
 test:
 	@sh scripts/host-tools.sh build asan test
