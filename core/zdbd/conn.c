@@ -383,6 +383,14 @@ static bool execute(struct client *c, const uint8_t *request)
 	return true;
 }
 
+/* How much of a request like this one should be read at once to where it stays; 0: it is copied there. */
+static size_t large_part(size_t used)
+{
+	if (used < LARGE_REQUEST)
+		return 0;
+	return used < LARGE_EXPECTED ? used : LARGE_EXPECTED;
+}
+
 /* Executes whole requests in [data, data + len), and keeps the rest. */
 static void process(struct client *c, const uint8_t *data, size_t len)
 {
@@ -406,7 +414,7 @@ static void process(struct client *c, const uint8_t *data, size_t len)
 		if (!execute(c, data + pos))
 			break;
 		pos += c->request.used;
-		c->large = c->request.used >= LARGE_REQUEST ? c->request.used : 0;
+		c->large = large_part(c->request.used);
 		resp_request_reset(&c->request);
 	} while (may_go_on(c, &count, start_ns));
 

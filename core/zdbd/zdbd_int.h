@@ -34,6 +34,7 @@
 #define SPARES_MAX          128 /* larger buffers that are kept for the next one, until nobody asks for anything */
 #define SPARE_BYTES_MAX     (16u << 20)
 #define LARGE_REQUEST       (64u << 10)
+#define LARGE_EXPECTED      (1u << 20) /* bytes of a client's next request that a buffer is taken for, at most */
 #define SMALL_READ          4096   /* bytes that do not keep the buffer that was taken for a large request */
 #define SLICE_COMMANDS      512    /* commands of one client before others get their turn */
 #define SLICE_US            4000   /* the same as time */
@@ -165,8 +166,8 @@ struct client {
 	uint64_t owner;           /* MASTER: of the command at hand */
 	uint64_t progress_ms;     /* when reply bytes last left, while some wait */
 	size_t in_counted;        /* what d->in_total holds of ours */
-	size_t large;             /* bytes of its last request if that was large, or 0 */
-	size_t held_from;         /* see `unsynced` */
+	size_t large;     /* bytes to be expected of its next request, since the last one was large, or 0 */
+	size_t held_from; /* see `unsynced` */
 	struct sync_waiter hold;
 	struct list write_link; /* d->writers */
 	uint64_t flight;        /* number of the last one that carries its writes */

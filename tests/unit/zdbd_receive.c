@@ -173,7 +173,7 @@ static void expect_set(int fd, unsigned key)
 
 static void put(int fd, unsigned key, size_t size)
 {
-	struct buf out = BUF_INIT(1 << 20);
+	struct buf out = BUF_INIT(4 << 20);
 
 	set_append(&out, key, size);
 	transfer(fd, out.data, out.len);
@@ -184,7 +184,7 @@ static void put(int fd, unsigned key, size_t size)
 /* The value is the one of the version at hand. */
 static void look(int fd, unsigned key, size_t size)
 {
-	struct buf want = BUF_INIT(1 << 20);
+	struct buf want = BUF_INIT(4 << 20);
 	char ask[64];
 
 	transfer(fd, (uint8_t *)ask,
@@ -203,7 +203,7 @@ static void look(int fd, unsigned key, size_t size)
 /* A second request behind a large one, of which at first only `piece` bytes come. */
 static void in_two(int fd, size_t size, size_t piece)
 {
-	struct buf out = BUF_INIT(1 << 20);
+	struct buf out = BUF_INIT(4 << 20);
 
 	version++;
 	put(fd, 1, LARGE);
@@ -231,6 +231,22 @@ static void a_second_one_in_two(void **state)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(*sizes); i++)
 		for (size_t p = 0; p < sizeof(pieces) / sizeof(*pieces); p++)
 			in_two(fd, sizes[i], pieces[p]);
+	close(fd);
+}
+
+/* Requests of which a buffer takes only the beginning. */
+static void huge(void **state)
+{
+	static const size_t sizes[] = {1u << 20, 3000000,         3000000, 5000,
+				       3000001,  (1u << 20) - 40, 1200000, 1};
+	int fd = zr_connect(&rig);
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		version++;
+		put(fd, i, sizes[i]);
+		look(fd, i, sizes[i]);
+	}
 	close(fd);
 }
 
@@ -292,7 +308,7 @@ static void begun_only(void **state)
 /* Who goes after a large request, or in the middle of the next. */
 static void gone(void **state)
 {
-	struct buf out = BUF_INIT(1 << 20);
+	struct buf out = BUF_INIT(4 << 20);
 	int other = zr_connect(&rig);
 
 	(void)state;
@@ -317,6 +333,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(a_second_one_in_two, setup, teardown),
+		cmocka_unit_test_setup_teardown(huge, setup, teardown),
 		cmocka_unit_test_setup_teardown(several_at_once, setup, teardown),
 		cmocka_unit_test_setup_teardown(begun_only, setup, teardown),
 		cmocka_unit_test_setup_teardown(gone, setup, teardown),
