@@ -327,8 +327,6 @@ static int land_first(struct zdb_ns *ns)
 		tail_failed(ns, &ns->data);
 		return -EIO;
 	}
-	if (fl->ahead != 0)
-		ns->data.reserving = false;
 	if (fl->ahead_is_there && ns->data.reserved < fl->reserved + fl->ahead)
 		ns->data.reserved = fl->reserved + fl->ahead;
 	tail_landed(ns, &ns->data, fl->end);
@@ -347,21 +345,30 @@ static struct zdb_flight *last_flight(const struct tail *t)
 	return fl;
 }
 
+/* Whether one in the air preallocates more. */
+static bool makes_room(const struct tail *t)
+{
+	const struct zdb_flight *fl = t->flights;
+
+	while (fl != NULL && fl->ahead == 0)
+		fl = fl->next;
+	return fl != NULL;
+}
+
 /* What was loaded is the last flight now. */
 static struct zdb_flight *take_off(struct zdb_ns *ns)
 {
 	struct tail *t = &ns->data;
 	struct zdb_flight *fl = t->loading, *last = last_flight(t);
 
+	fl->reserved = t->reserved;
+	fl->ahead = makes_room(t) ? 0 : tail_ahead(ns, t);
 	if (last != NULL)
 		last->next = fl;
 	else
 		t->flights = fl;
 	t->flying++;
 	t->loading = NULL;
-	fl->reserved = t->reserved;
-	fl->ahead = tail_ahead(ns, t);
-	t->reserving = t->reserving || fl->ahead != 0;
 	fl->index_end = ns->index.size;
 	return fl;
 }

@@ -90,7 +90,7 @@ uint32_t tail_ahead(const struct zdb_ns *ns, const struct tail *t)
 {
 	uint32_t step = reserve_step(ns, t);
 
-	return t->no_prealloc || t->reserving || t->reserved >= (uint64_t)t->size + step ? 0 : step;
+	return t->no_prealloc || t->reserved >= (uint64_t)t->size + step ? 0 : step;
 }
 
 static int tail_take_back(struct zdb_ns *ns, struct tail *t)

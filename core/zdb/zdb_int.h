@@ -89,7 +89,6 @@ struct tail {
 	uint32_t size;     /* logical end */
 	uint32_t written;  /* end in the file; size - written bytes are gathered */
 	uint64_t reserved; /* preallocated up to here */
-	bool reserving;    /* a flight preallocates more */
 	bool no_prealloc;  /* the file system cannot */
 	uint32_t kicked;   /* writeback was started up to here */
 	uint8_t *buf;      /* the bytes [from, size) in memory; NULL = none */

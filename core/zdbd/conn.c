@@ -3,8 +3,8 @@
  * them back, closing.
  *
  * Memory: requests are parsed where recv() put them, in a scratch buffer of the server; only what is left of an unfinished or blocked
- * request moves into the client's own buffer, and from then on the socket is read straight into that. Buffers of an idle client are
- * small or gone.
+ * request moves into the client's own buffer, and from then on the socket is read straight into that; after a large request the next
+ * one is read straight there. Buffers of an idle client are small or gone.
  */
 #include <errno.h>
 #include <netinet/in.h>

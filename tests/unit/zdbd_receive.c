@@ -116,16 +116,30 @@ static void value(unsigned key, size_t size, uint8_t *to)
 		to[i] = (uint8_t)(i * 7 + i / 251 + key * 31 + version * 13);
 }
 
+static void key_name(unsigned key, char name[8])
+{
+	snprintf(name, 8, "k%04u", key % 10000);
+}
+
+static void value_append(struct buf *out, unsigned key, size_t size)
+{
+	uint8_t *bytes = malloc(size);
+
+	assert_non_null(bytes);
+	value(key, size, bytes);
+	assert_int_equal(resp_put_bulk(out, bytes, size), 0);
+	free(bytes);
+}
+
 static void set_append(struct buf *out, unsigned key, size_t size)
 {
-	char head[80];
-	int n = snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$5\r\nk%04u\r\n$%zu\r\n", key, size);
+	char name[8];
 
-	assert_int_equal(buf_append(out, head, (size_t)n), 0);
-	assert_int_equal(buf_reserve(out, size), 0);
-	value(key, size, out->data + out->len);
-	buf_added(out, size);
-	assert_int_equal(buf_append(out, "\r\n", 2), 0);
+	key_name(key, name);
+	assert_int_equal(resp_put_array(out, 3), 0);
+	assert_int_equal(resp_put_bulk(out, "SET", 3), 0);
+	assert_int_equal(resp_put_bulk(out, name, strlen(name)), 0);
+	value_append(out, key, size);
 }
 
 /* What the socket does not take at once is taken while the loop turns. */
@@ -164,11 +178,16 @@ static void expect(int fd, const void *want, size_t size)
 	free(got);
 }
 
+/* The reply to a SET is its key. */
 static void expect_set(int fd, unsigned key)
 {
-	char want[32];
+	struct buf want = BUF_INIT(64);
+	char name[8];
 
-	expect(fd, want, (size_t)snprintf(want, sizeof(want), "$5\r\nk%04u\r\n", key));
+	key_name(key, name);
+	assert_int_equal(resp_put_bulk(&want, name, strlen(name)), 0);
+	expect(fd, want.data, want.len);
+	buf_release(&want);
 }
 
 static void put(int fd, unsigned key, size_t size)
@@ -184,17 +203,15 @@ static void put(int fd, unsigned key, size_t size)
 /* The value is the one of the version at hand. */
 static void look(int fd, unsigned key, size_t size)
 {
-	struct buf want = BUF_INIT(4 << 20);
-	char ask[64];
+	struct buf ask = BUF_INIT(64), want = BUF_INIT(4 << 20);
+	char name[8];
 
-	transfer(fd, (uint8_t *)ask,
-		 (size_t)snprintf(ask, sizeof(ask), "*2\r\n$3\r\nGET\r\n$5\r\nk%04u\r\n", key));
-	assert_int_equal(buf_reserve(&want, size + 32), 0);
-	buf_added(&want, (size_t)snprintf((char *)want.data, 32, "$%zu\r\n", size));
-	value(key, size, want.data + want.len);
-	buf_added(&want, size);
-	assert_int_equal(buf_append(&want, "\r\n", 2), 0);
+	key_name(key, name);
+	assert_int_equal(resp_put_words(&ask, "GET", name, NULL), 0);
+	transfer(fd, ask.data, ask.len);
+	value_append(&want, key, size);
 	expect(fd, want.data, want.len);
+	buf_release(&ask);
 	buf_release(&want);
 }
 
