@@ -228,13 +228,11 @@ static int merge_list(struct fs_batch *b, struct fs_batch_list *bl)
 	list_each(&b->changes.list, it)
 	{
 		const struct fs_change *c = container_of(it, struct fs_change, link);
-		const struct fs_net *net;
 
 		if (rc || c->dir != bl->dir->ino || fmt_hash(c->name, c->len) != bl->slot || !c->old_ino ||
 		    c->new_ino)
 			continue;
-		net = fs_net_find(b, c->old_ino);
-		if (net && net->moves)
+		if (fs_net_moves_out(b, c))
 			rc = fs_dlist_add(&l, c->name, c->len, c->old_ino);
 	}
 	if (!rc)
@@ -267,7 +265,6 @@ static int mark_lists(struct fs *fs, struct fs_batch *b)
 	list_each(&b->changes.list, it)
 	{
 		const struct fs_change *c = container_of(it, struct fs_change, link);
-		const struct fs_net *net;
 		struct fs_batch_list *bl;
 
 		if (c->old_ino == c->new_ino)
@@ -275,12 +272,10 @@ static int mark_lists(struct fs *fs, struct fs_batch *b)
 		bl = find_list(fs, b, c->dir, fmt_hash(c->name, c->len));
 		if (!bl)
 			continue; /* of a directory that is gone itself */
-		if (c->new_ino) {
+		if (c->new_ino)
 			bl->gains = true;
-		} else {
-			net = fs_net_find(b, c->old_ino);
-			bl->moves_out = bl->moves_out || (net && net->moves);
-		}
+		else
+			bl->moves_out = bl->moves_out || fs_net_moves_out(b, c);
 	}
 	for (size_t n = 0; !rc && n < b->list_count; n++)
 		if (b->lists[n].gains && b->lists[n].moves_out)

@@ -370,7 +370,9 @@ struct fs_net {
 	uint32_t links; /* when all is done; directories: 1, or 0 when removed */
 	struct fs_change **lost, **gained;
 	uint32_t lost_count, gained_count, lost_cap, gained_cap;
-	uint32_t moves; /* names that go from one list to another */
+	uint32_t
+		stays; /* the first so many of both: names that move within one list, and change there at once */
+	uint32_t moves; /* the pairs behind them: names that go from one list to another */
 };
 
 struct fs_batch_block {
@@ -429,6 +431,8 @@ struct fs_batch {
 int fs_nets_build(struct fs *fs, struct fs_batch *b);
 void fs_nets_release(struct fs_batch *b);
 struct fs_net *fs_net_find(const struct fs_batch *b, uint64_t ino);
+/* Whether the name that `c` takes from its inode may live on in another list. */
+bool fs_net_moves_out(const struct fs_batch *b, const struct fs_change *c);
 int fs_intents_write(const struct fs_batch *b, struct buf *out, uint32_t *count);
 
 /* fs_batch.c: the snapshot and its end. Gate closed in take, settle and give_back. */

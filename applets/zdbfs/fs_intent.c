@@ -24,6 +24,16 @@ struct fs_net *fs_net_find(const struct fs_batch *b, uint64_t ino)
 	return n ? container_of(n, struct fs_net, node) : NULL;
 }
 
+bool fs_net_moves_out(const struct fs_batch *b, const struct fs_change *c)
+{
+	const struct fs_net *net = fs_net_find(b, c->old_ino);
+
+	for (uint32_t n = 0; net && n < net->stays; n++)
+		if (net->lost[n] == c)
+			return false;
+	return net && net->moves;
+}
+
 /* The gate is closed: nothing changes, so no inode lock is needed to look. */
 static struct fs_net *net_of(struct fs *fs, struct fs_batch *b, uint64_t ino)
 {
@@ -87,6 +97,7 @@ static void pair_up(struct fs_net *net)
 			break;
 		}
 	}
+	net->stays = pairs;
 	net->moves = (net->lost_count < net->gained_count ? net->lost_count : net->gained_count) - pairs;
 }
 

@@ -327,6 +327,26 @@ static void play_links(struct history *h)
 	promise(h, "d1/a", NULL);
 }
 
+static bool ab_or_ba(struct fs *fs)
+{
+	return (find_path(fs, "d2/ab") == 0) != (find_path(fs, "d2/ba") == 0);
+}
+
+/* One name of a file moves to another list, another within its own: that one is never there twice. "ab" and "ba" share a list. */
+static void play_rename_beside(struct history *h)
+{
+	assert_int_equal(add_link(h->fs, "d1/a", "d2/ab"), 0);
+	commit(h);
+	h->extra = ab_or_ba;
+	h->extra_from = now(h) - 1;
+	end_promise(h, "d1/a");
+	assert_int_equal(move(h->fs, "d2/ab", "d2/ba", 0), 0);
+	assert_int_equal(move(h->fs, "d1/a", "d1/t", 0), 0);
+	commit(h);
+	promise(h, "d2/ba", "content of a");
+	promise(h, "d1/t", "content of a");
+}
+
 /* Moves in both directions between two lists, into a new directory, and of a directory, in one batch. */
 static void play_shuffle(struct history *h)
 {
@@ -417,6 +437,7 @@ HISTORY(rename_across)
 HISTORY(rename_over)
 HISTORY(replace)
 HISTORY(exchange)
+HISTORY(rename_beside)
 HISTORY(links)
 HISTORY(shuffle)
 HISTORY(open_unlinked)
@@ -453,9 +474,9 @@ int main(void)
 		cmocka_unit_test(cut_unlink),        cmocka_unit_test(cut_rmdir),
 		cmocka_unit_test(cut_rename_across), cmocka_unit_test(cut_rename_over),
 		cmocka_unit_test(cut_replace),       cmocka_unit_test(cut_exchange),
-		cmocka_unit_test(cut_links),         cmocka_unit_test(cut_shuffle),
-		cmocka_unit_test(cut_open_unlinked), cmocka_unit_test(cut_everything),
-		cmocka_unit_test(cut_new_volume),
+		cmocka_unit_test(cut_rename_beside), cmocka_unit_test(cut_links),
+		cmocka_unit_test(cut_shuffle),       cmocka_unit_test(cut_open_unlinked),
+		cmocka_unit_test(cut_everything),    cmocka_unit_test(cut_new_volume),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
