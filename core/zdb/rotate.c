@@ -16,6 +16,8 @@
 #include "core/base/file.h"
 #include "core/zdb/zdb_int.h"
 
+#define LONG_ROTATION (1u << 20) /* bytes of log that are not durable: 50 ms for a slow card */
+
 int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const void *header, size_t size)
 {
 	char path[ZDB_PATH_MAX];
@@ -155,6 +157,11 @@ int zdb_jump(struct zdb_ns *ns)
 	int rc = ns_writable(ns);
 
 	return rc != 0 ? rc : rotate(ns);
+}
+
+bool zdb_rotation_is_long(const struct zdb_ns *ns)
+{
+	return ns->data.size - ns->synced > LONG_ROTATION;
 }
 
 bool zdb_jump_due(struct zdb_ns *ns, uint64_t age_s)

@@ -88,13 +88,18 @@ static void log_take_back(struct zdb_ns *ns, uint32_t off, uint32_t prev)
 }
 
 /* Offsets are 32-bit: rotate before they end, and when the segment is full. */
-static bool must_rotate(const struct zdb_ns *ns, size_t klen, size_t vlen, bool by_size)
+static bool must_rotate(const struct zdb_ns *ns, size_t klen, uint64_t vlen, bool by_size)
 {
 	if ((uint64_t)ns->data.size + DAT_RECORD + klen + vlen > UINT32_MAX)
 		return true;
 	if ((uint64_t)ns->index.size + 2 * (IDX_RECORD + ZDB_KEY_MAX) > UINT32_MAX)
 		return true;
 	return by_size && (uint64_t)ns->data.size + vlen > ns->eng->opt.datasize;
+}
+
+bool zdb_set_fills(const struct zdb_ns *ns, size_t klen, uint64_t vlen)
+{
+	return must_rotate(ns, klen, vlen, true);
 }
 
 struct change {

@@ -285,6 +285,14 @@ int zdb_flight_done(struct zdb_flight *flight);
 /* Rotation now (NSJUMP), even without records.  Errors as zdb_set. */
 int zdb_jump(struct zdb_ns *ns);
 
+/*
+ * A rotation makes the segment that it closes durable, in the owner's thread, for as long as the disk takes.  Who has others to serve
+ * meanwhile lets a sync of kind ZDB_SYNC_INDEX come first when there is much to make durable.
+ * _fills: whether zdb_set() of a value of vlen bytes in all would rotate.
+ */
+bool zdb_rotation_is_long(const struct zdb_ns *ns);
+bool zdb_set_fills(const struct zdb_ns *ns, size_t klen, uint64_t vlen);
+
 /* Whether the active index file got a record since it is active, and seconds since the last rotation or open. */
 bool zdb_jump_due(struct zdb_ns *ns, uint64_t age_s);
 

@@ -102,6 +102,8 @@ enum verdict cmd_set(struct call *call)
 		reply_error(c, "Unexpected arguments");
 		return DONE;
 	}
+	if (zdb_set_fills(c->ns, ARG_LEN(call, 1), ARG_LEN(call, 2)) && sync_before_rotation(c))
+		return BLOCKED;
 	ts = call->w.argc == 4 ? (uint32_t)loose_integer(ARG(call, 3), ARG_LEN(call, 3)) : now_s();
 	do_set(c, ARG(call, 1), ARG_LEN(call, 1), ARG(call, 2), ARG_LEN(call, 2), ts);
 	return DONE;
@@ -201,6 +203,9 @@ enum verdict cmd_batch(struct call *call)
 		reply_error(c, "Invalid arguments");
 		return DONE;
 	}
+	/* in the middle of it is no place to wait: bytes of keys and words count as if they were in the log */
+	if (zdb_set_fills(c->ns, 0, bytes) && sync_before_rotation(c))
+		return BLOCKED;
 	reply_array(c, members);
 	for (i = 1; i < call->w.argc && !c->dead; i += words) {
 		words = batch_member(call, i);

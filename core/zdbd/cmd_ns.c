@@ -154,14 +154,6 @@ enum verdict cmd_nsnew(struct call *call)
 	return DONE;
 }
 
-static void quiet(struct sync_waiter *w, int err)
-{
-	struct op *op = container_of(w, struct op, sync);
-
-	(void)err; /* only that it is over counts */
-	client_resume(container_of(op, struct client, op), 0);
-}
-
 /*
  * The engine does not remove, reload or empty a namespace while a sync or compaction of it runs. True: none runs. False: the command
  * is blocked and comes again.
@@ -176,9 +168,7 @@ static bool quiesce(struct client *c, struct zns *z)
 	}
 	if (!z->sync)
 		return true;
-	c->block = BLOCK_SYNC;
-	c->op.sync.done = quiet;
-	sync_wait(z, &c->op.sync, false);
+	sync_then_again(c, z, false);
 	return false;
 }
 
@@ -297,8 +287,11 @@ enum verdict cmd_flush(struct call *call)
 
 enum verdict cmd_nsjump(struct call *call)
 {
-	int err = zdb_jump(call->c->ns);
+	int err;
 
+	if (sync_before_rotation(call->c))
+		return BLOCKED;
+	err = zdb_jump(call->c->ns);
 	if (err) {
 		log_err("cannot rotate namespace=%s: %s", zdb_ns_name(call->c->ns), err_str(err));
 		reply_error(call->c, "Cannot write data right now");

@@ -88,6 +88,7 @@ struct zns *zns_of(struct zdbd *d, struct zdb_ns *ns)
 	list_init(&z->served);
 	list_init(&z->link);
 	list_init(&z->rotations);
+	list_init(&z->aged.link);
 	worker_job_init(&z->job, sync_job_run, sync_job_done, z);
 	list_add_tail(&d->namespaces, &z->all);
 	zdb_ns_set_owner_data(ns, z);
@@ -123,6 +124,35 @@ void sync_cancel(struct sync_waiter *w)
 		return;
 	list_del(&w->link);
 	w->zns = NULL;
+}
+
+static void ended(struct sync_waiter *w, int err)
+{
+	struct op *op = container_of(w, struct op, sync);
+
+	(void)err; /* only that it is over counts */
+	client_resume(container_of(op, struct client, op), 0);
+}
+
+void sync_then_again(struct client *c, struct zns *z, bool index)
+{
+	c->block = BLOCK_SYNC;
+	c->op.sync.done = ended;
+	sync_wait(z, &c->op.sync, index);
+}
+
+bool sync_before_rotation(struct client *c)
+{
+	struct zns *z = NULL;
+
+	/* mirrors have been sent the command: another one for the same key must not overtake it here */
+	if (c->op.step == 0 && list_is_empty(&c->d->mirrors) && zdb_rotation_is_long(c->ns))
+		z = zns_of(c->d, c->ns);
+	if (!z)
+		return false;
+	c->op.step = 1;
+	sync_then_again(c, z, true);
+	return true;
 }
 
 static bool wants_index(struct zns *z)

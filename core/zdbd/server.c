@@ -61,20 +61,40 @@ static void run_ready(struct loop_post *post)
 
 /* --------------------------------------------------------------------------------------------------- background */
 
+static void rotate_aged(struct zdbd *d, struct zdb_ns *ns)
+{
+	int err = zdb_jump(ns);
+
+	if (err)
+		log_every(10000, LOG_LEVEL_ERR, "cannot rotate namespace=%s: %s", zdb_ns_name(ns),
+			  err_str(err));
+	turn_wanted(d);
+}
+
+static void aged_synced(struct sync_waiter *w, int err)
+{
+	struct zns *z = container_of(w, struct zns, aged);
+
+	if (!err && !z->d->stopping) /* an error was told, and the namespace may be deleted */
+		rotate_aged(z->d, z->ns);
+}
+
 static void rotate_by_age(struct zdbd *d)
 {
 	struct zdb_ns *ns = NULL;
 
 	while ((ns = zdb_ns_next(d->eng, ns))) {
-		int err;
+		struct zns *z;
 
 		if (!zdb_jump_due(ns, d->opt.rotate_ms / 1000))
 			continue;
-		err = zdb_jump(ns);
-		if (err)
-			log_every(10000, LOG_LEVEL_ERR, "cannot rotate namespace=%s: %s", zdb_ns_name(ns),
-				  err_str(err));
-		turn_wanted(d);
+		z = zdb_rotation_is_long(ns) ? zns_of(d, ns) : NULL;
+		if (!z) {
+			rotate_aged(d, ns);
+		} else if (!z->aged.zns) {
+			z->aged.done = aged_synced;
+			sync_wait(z, &z->aged, true);
+		}
 	}
 }
 

@@ -85,6 +85,7 @@ struct zns {
 	uint64_t owed_next_ms;      /* when they are tried again */
 	struct numbers carried;     /* dirty index files that a failed jump-index has not taken over */
 	uint64_t unsynced_since_ms; /* 0 = nothing written since the last sync began */
+	struct sync_waiter aged;    /* a rotation by age, when what it closes is durable */
 };
 
 struct zns *zns_of(struct zdbd *d, struct zdb_ns *ns); /* makes it when needed; NULL: out of memory */
@@ -97,6 +98,10 @@ void numbers_drop_first(struct numbers *n);
 
 void sync_wait(struct zns *z, struct sync_waiter *w, bool index);
 void sync_cancel(struct sync_waiter *w);
+/* Blocks the command at hand until a sync that begins now has ended, well or not; it comes again then. */
+void sync_then_again(struct client *c, struct zns *z, bool index);
+/* The command at hand is about to rotate. True: the worker syncs first, the command is blocked and comes again. At most once for each. */
+bool sync_before_rotation(struct client *c);
 /* Begins what is wanted. At the end of each turn. */
 void sync_start_wanted(struct zdbd *d);
 /* A write happened: everysec, marker, rewrites. */

@@ -25,7 +25,7 @@
 #include "core/base/log.h"
 #include "core/base/sys.h"
 #include "core/net/resp.h"
-#include "tests/unit/support/zdbd_rig.h"
+#include "tests/unit/support/zdbd_peer.h"
 
 /* ----------------------------------------------------------------------------------------------------- the disk */
 
@@ -84,79 +84,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* --------------------------------------------------------------------------------------------------- a client */
-
-struct peer {
-	int fd;
-	struct buf in;
-};
-
-static void peer_open(struct peer *p)
-{
-	buf_init(&p->in, 1 << 20);
-	p->fd = zr_connect(&rig);
-}
-
-static void peer_close(struct peer *p)
-{
-	close(p->fd);
-	buf_release(&p->in);
-}
-
-static void peer_send(struct peer *p, const char *a, const char *b, const char *c)
-{
-	struct buf out = BUF_INIT(4096);
-
-	assert_int_equal(resp_put_words(&out, a, b, b ? c : NULL, NULL), 0);
-	assert_int_equal(send(p->fd, out.data, out.len, MSG_NOSIGNAL), (ssize_t)out.len);
-	buf_release(&out);
-}
-
-/* What has come so far. */
-static void peer_collect(struct peer *p)
-{
-	char bytes[4096];
-	ssize_t n;
-
-	while ((n = recv(p->fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
-		assert_int_equal(buf_append(&p->in, bytes, (size_t)n), 0);
-}
-
-static bool peer_has(struct peer *p, const char *text)
-{
-	peer_collect(p);
-	return p->in.len >= strlen(text);
-}
-
-/* Runs the loop until all `count` peers have what they expect, then compares and forgets it. */
-static void expect(struct peer *peers, size_t count, const char *text)
-{
-	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
-	size_t i;
-
-	for (i = 0; i < count; i++) {
-		while (!peer_has(&peers[i], text)) {
-			assert_true(clock_left_ms(deadline) > 0);
-			loop_run_once(&rig.loop, 100);
-		}
-		assert_int_equal(peers[i].in.len, strlen(text));
-		assert_memory_equal(peers[i].in.data, text, strlen(text));
-		buf_clear(&peers[i].in);
-	}
-}
-
-/* The loop has nothing more to do without the disk: rounds without waiting until none changes anything. */
-static void settle(struct peer *busy)
-{
-	int i;
-
-	/* the busy peer's PING is answered by rounds that come after everything sent before */
-	for (i = 0; i < 3; i++) {
-		peer_send(busy, "PING", NULL, NULL);
-		expect(busy, 1, "+PONG\r\n");
-	}
-}
-
 /* The first write after a start also writes the recovery marker, at once and in the loop's thread: not what is looked at here. */
 static void first_write(void)
 {
@@ -164,7 +91,7 @@ static void first_write(void)
 	char value[96];
 	struct peer p;
 
-	peer_open(&p);
+	peer_open(&p, &rig);
 	snprintf(value, sizeof(value), "%s %u", rig.dir, ++starts);
 	peer_send(&p, "SET", "first", value);
 	peer_send(&p, "SYNC", NULL, NULL);
@@ -185,7 +112,7 @@ static void share(size_t count, unsigned most)
 	server_start(ZDBD_FSYNC_NO);
 	first_write();
 	for (i = 0; i < count; i++)
-		peer_open(&peers[i]);
+		peer_open(&peers[i], &rig);
 	for (i = 0; i < count; i++) {
 		snprintf(key, sizeof(key), "key%05zu", i);
 		peer_send(&peers[i], "SET", key, count == 1 ? "one" : count == 50 ? "fifty" : "many");
@@ -196,14 +123,14 @@ static void share(size_t count, unsigned most)
 		char want[64];
 
 		snprintf(want, sizeof(want), "$8\r\nkey%05zu\r\n+OK\r\n", i);
-		expect(&peers[i], 1, want);
+		peers_expect(&peers[i], 1, want);
 	}
 	print_message("%zu clients, %u fdatasyncs\n", count, syncs);
 	assert_true(syncs >= 1 && syncs <= most);
 	/* nothing new was written: no disk is asked */
 	syncs = 0;
 	peer_send(&peers[0], "SYNC", NULL, NULL);
-	expect(peers, 1, "+OK\r\n");
+	peers_expect(peers, 1, "+OK\r\n");
 	assert_int_equal(syncs, 0);
 	for (i = 0; i < count; i++)
 		peer_close(&peers[i]);
@@ -227,20 +154,20 @@ static void sync_keeps_its_place_and_stops_nobody(void **state)
 	(void)state;
 	server_start(ZDBD_FSYNC_NO);
 	first_write();
-	peer_open(&p[0]);
-	peer_open(&p[1]);
+	peer_open(&p[0], &rig);
+	peer_open(&p[1], &rig);
 	pthread_mutex_lock(&gate);
 	peer_send(&p[0], "SET", "k", "v");
 	peer_send(&p[0], "SYNC", NULL, NULL);
 	peer_send(&p[0], "GET", "k", NULL);
-	expect(p, 1, "$1\r\nk\r\n");
-	settle(&p[1]);
+	peers_expect(p, 1, "$1\r\nk\r\n");
+	peer_settle(&p[1]);
 	peer_send(&p[1], "GET", "k", NULL);
-	expect(&p[1], 1, "$1\r\nv\r\n");
+	peers_expect(&p[1], 1, "$1\r\nv\r\n");
 	peer_collect(&p[0]);
 	assert_int_equal(p[0].in.len, 0);
 	pthread_mutex_unlock(&gate);
-	expect(p, 1, "+OK\r\n$1\r\nv\r\n");
+	peers_expect(p, 1, "+OK\r\n$1\r\nv\r\n");
 	peer_close(&p[0]);
 	peer_close(&p[1]);
 	assert_int_equal(zr_stop(&rig), 0);
@@ -255,23 +182,23 @@ static void always_means_before_the_answer(void **state)
 	server_start(ZDBD_FSYNC_ALWAYS);
 	first_write();
 	for (i = 0; i < 3; i++)
-		peer_open(&p[i]);
+		peer_open(&p[i], &rig);
 	pthread_mutex_lock(&gate);
 	peer_send(&p[0], "SET", "k", "v");
 	peer_send(&p[0], "GET", "k", NULL);
-	settle(&p[2]);
+	peer_settle(&p[2]);
 	/* the same value again: it is there, but not yet safe, so this answer waits too */
 	peer_send(&p[1], "SET", "k", "v");
-	settle(&p[2]);
+	peer_settle(&p[2]);
 	for (i = 0; i < 2; i++) {
 		peer_collect(&p[i]);
 		assert_int_equal(p[i].in.len, 0);
 	}
 	peer_send(&p[2], "GET", "k", NULL);
-	expect(&p[2], 1, "$1\r\nv\r\n");
+	peers_expect(&p[2], 1, "$1\r\nv\r\n");
 	pthread_mutex_unlock(&gate);
-	expect(&p[0], 1, "$1\r\nk\r\n$1\r\nv\r\n");
-	expect(&p[1], 1, "$-1\r\n");
+	peers_expect(&p[0], 1, "$1\r\nk\r\n$1\r\nv\r\n");
+	peers_expect(&p[1], 1, "$-1\r\n");
 	assert_true(syncs >= 1);
 	for (i = 0; i < 3; i++)
 		peer_close(&p[i]);
@@ -286,40 +213,40 @@ static void a_failed_sync_is_never_forgotten(void **state)
 	(void)state;
 	server_start(ZDBD_FSYNC_NO);
 	first_write();
-	peer_open(&p);
+	peer_open(&p, &rig);
 	peer_send(&p, "SET", "k", "v");
-	expect(&p, 1, "$1\r\nk\r\n");
+	peers_expect(&p, 1, "$1\r\nk\r\n");
 	sync_error = EIO;
 	peer_send(&p, "SYNC", NULL, NULL);
-	expect(&p, 1, refused);
+	peers_expect(&p, 1, refused);
 	/* a later success would not stand for the pages that were lost */
 	sync_error = 0;
 	peer_send(&p, "SYNC", NULL, NULL);
-	expect(&p, 1, refused);
+	peers_expect(&p, 1, refused);
 	peer_send(&p, "SET", "k", "w");
-	expect(&p, 1, refused);
+	peers_expect(&p, 1, refused);
 	peer_send(&p, "GET", "k", NULL);
-	expect(&p, 1, "$1\r\nv\r\n");
+	peers_expect(&p, 1, "$1\r\nv\r\n");
 	peer_close(&p);
 	zr_stop(&rig);
 	server_start(ZDBD_FSYNC_ALWAYS);
 	first_write();
-	peer_open(&p);
+	peer_open(&p, &rig);
 	peer_send(&p, "GET", "k", NULL);
-	expect(&p, 1, "$1\r\nv\r\n");
+	peers_expect(&p, 1, "$1\r\nv\r\n");
 	sync_error = EIO;
 	peer_send(&p, "SET", "k", "x");
 	peer_send(&p, "GET", "k", NULL);
 	/* its answer is taken back, and so is everything said after it */
-	expect(&p, 1, refused);
+	peers_expect(&p, 1, refused);
 	peer_close(&p);
 	zr_stop(&rig);
 	sync_error = 0;
 	server_start(ZDBD_FSYNC_ALWAYS);
 	first_write();
-	peer_open(&p);
+	peer_open(&p, &rig);
 	peer_send(&p, "SET", "other", "y");
-	expect(&p, 1, "$5\r\nother\r\n");
+	peers_expect(&p, 1, "$5\r\nother\r\n");
 	peer_close(&p);
 	assert_int_equal(zr_stop(&rig), 0);
 }
@@ -333,14 +260,14 @@ static void a_client_that_leaves_while_it_waits(void **state)
 	server_start(ZDBD_FSYNC_ALWAYS);
 	first_write();
 	for (i = 0; i < 3; i++)
-		peer_open(&p[i]);
+		peer_open(&p[i], &rig);
 	pthread_mutex_lock(&gate);
 	peer_send(&p[0], "SET", "k", "v");
 	peer_send(&p[1], "SYNC", NULL, NULL);
-	settle(&p[2]);
+	peer_settle(&p[2]);
 	peer_close(&p[0]);
 	peer_close(&p[1]);
-	settle(&p[2]);
+	peer_settle(&p[2]);
 	pthread_mutex_unlock(&gate);
 	peer_send(&p[2], "CUT", NULL, NULL);
 	while (!peer_has(&p[2], "*1\r\n*6\r\n$7\r\ndefault\r\n"))
@@ -366,7 +293,7 @@ static void start_with_filler(struct peer *p, size_t fill)
 	server_start(ZDBD_FSYNC_NO);
 	memset(value, 'v', fill);
 	value[fill] = '\0';
-	peer_open(p);
+	peer_open(p, &rig);
 	peer_send(p, "SET", "", value);
 	peer_send(p, "SYNC", NULL, NULL);
 	while (!peer_has(p, "$8\r\n12345678\r\n+OK\r\n"))
@@ -390,13 +317,13 @@ static void a_doubtful_deletion_is_answered_when_it_is_durable(void **state)
 	(void)state;
 	rig.opt.mode = ZDB_SEQ;
 	start_with_filler(&p[0], DOUBTFUL_FILL);
-	peer_open(&p[1]);
+	peer_open(&p[1], &rig);
 	pthread_mutex_lock(&gate);
 	delete_key_0(&p[0]);
-	settle(&p[1]);
+	peer_settle(&p[1]);
 	/* what comes behind it in the log would be cut with it */
 	peer_send(&p[0], "SET", "", "x");
-	settle(&p[1]);
+	peer_settle(&p[1]);
 	peer_collect(&p[0]);
 	assert_int_equal(p[0].in.len, 0);
 	pthread_mutex_unlock(&gate);
@@ -442,7 +369,7 @@ static void another_deletion_waits_for_no_disk(void **state)
 	start_with_filler(&p, DOUBTFUL_FILL - 10); /* whole before the border */
 	pthread_mutex_lock(&gate);
 	delete_key_0(&p);
-	expect(&p, 1, "+OK\r\n");
+	peers_expect(&p, 1, "+OK\r\n");
 	pthread_mutex_unlock(&gate);
 	assert_int_equal(syncs, 0);
 	peer_close(&p);
@@ -467,9 +394,9 @@ static void kill_after(void (*requests)(struct peer *p), const char *left)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 	server_start(ZDBD_FSYNC_NO);
-	peer_open(&p);
+	peer_open(&p, &rig);
 	peer_send(&p, "DBSIZE", NULL, NULL);
-	expect(&p, 1, left);
+	peers_expect(&p, 1, left);
 	peer_close(&p);
 	assert_int_equal(zr_stop(&rig), 0);
 }
@@ -477,7 +404,7 @@ static void kill_after(void (*requests)(struct peer *p), const char *left)
 static void delete_key_0_answered(struct peer *p)
 {
 	delete_key_0(p);
-	expect(p, 1, "+OK\r\n");
+	peers_expect(p, 1, "+OK\r\n");
 }
 
 static void a_kill_takes_back_no_deletion(void **state)
