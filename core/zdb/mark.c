@@ -198,6 +198,7 @@ static int mark_open_now(struct zdb_ns *ns)
 	if (rc != 0)
 		return rc;
 	ns->mark = m;
+	ns->marked_ms = ns->eng->now_ms;
 	ns->stamp = m.stamp;
 	ns->opened = true;
 	return 0;

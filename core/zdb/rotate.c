@@ -147,8 +147,10 @@ int rotate(struct zdb_ns *ns)
 		(void)sums_write(ns->index_dir, &s); /* a cache */
 	}
 	/* An older marker stays right, only slower to recover from. */
-	if (mark_write(ns->index_dir, &m) == 0)
+	if (mark_write(ns->index_dir, &m) == 0) {
 		ns->mark = m;
+		ns->marked_ms = ns->eng->now_ms;
+	}
 	return closed_event(ns, closed);
 }
 

@@ -78,6 +78,8 @@ static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_syn
 	sums_fill(ns, &job->sums, &job->mark);
 	if (job->apply)
 		(void)freeze(ns);
+	if (with_mark)
+		ns->marked_ms = ns->eng->now_ms;
 	ns->job = job;
 	*out = job;
 	return 0;
@@ -90,9 +92,16 @@ static bool index_durable(const struct zdb_ns *ns)
 	       (!ns->opened || (ns->mark.file == ns->data.number && ns->mark.offset == ns->data.size));
 }
 
+/* So much log lies behind the marker that a start after a crash would read long. */
+static bool log_is_long(const struct zdb_ns *ns)
+{
+	return ns->mark.file == ns->data.number && ns->data.size - ns->mark.offset > MARK_LOG_BYTES;
+}
+
 int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync **out)
 {
-	bool with_mark = kind == ZDB_SYNC_INDEX;
+	bool with_mark = kind == ZDB_SYNC_INDEX || (kind == ZDB_SYNC_DUE && log_is_long(ns));
+	bool apply = kind == ZDB_SYNC_DUE && (ns->pend.used != 0 || ns->frozen.used != 0);
 	int rc;
 
 	*out = NULL;
@@ -109,7 +118,7 @@ int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync *
 	rc = ns_flush_tails(ns);
 	if (rc != 0)
 		return rc;
-	if (ns->synced == ns->data.size && !ns->ambiguous && (!with_mark || index_durable(ns)))
+	if (ns->synced == ns->data.size && !ns->ambiguous && !apply && (!with_mark || index_durable(ns)))
 		return 0;
 	if (ns->ambiguous && ns->opened)
 		with_mark = true;
@@ -118,7 +127,7 @@ int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync *
 		if (rc != 0)
 			return rc;
 	}
-	return job_new(ns, false, with_mark, out);
+	return job_new(ns, apply, with_mark, out);
 }
 
 /* ------------------------------------------------------------------------------------------------- any thread --- */
@@ -365,6 +374,23 @@ static struct zdb_sync *writeback_job(struct zdb_ns *ns)
 	return job;
 }
 
+/*
+ * Not each time that the log is so long: a sync stops those who write for as long as the file system's journal takes, and what the fastest
+ * writer writes in a second is read again in a second.
+ */
+static bool marker_due(const struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms)
+{
+	uint64_t due = ns->marked_ms + MARK_PAUSE_MS;
+
+	if (!log_is_long(ns))
+		return false;
+	if (now_ms >= due)
+		return true;
+	if (*next_ms > due)
+		*next_ms = due;
+	return false;
+}
+
 static struct zdb_sync *ns_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms)
 {
 	struct zdb_sync *job = NULL;
@@ -373,7 +399,7 @@ static struct zdb_sync *ns_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *ne
 	missing_tick(ns, now_ms, next_ms);
 	if (ns->job != NULL || ns->write_error != 0 || ns->load_error != 0 || !ns->opened)
 		return NULL;
-	log_long = ns->mark.file == ns->data.number && ns->data.size - ns->mark.offset > MARK_LOG_BYTES;
+	log_long = marker_due(ns, now_ms, next_ms);
 	if (ns->kick_wanted && !log_long)
 		return writeback_job(ns);
 	if (ns->pend.used == 0 && ns->frozen.used == 0 && !log_long)

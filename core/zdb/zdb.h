@@ -424,11 +424,12 @@ int zdb_raw(struct zdb_ns *ns, uint32_t file, uint32_t offset, struct zdb_raw *r
  * fdatasyncs; zdb_sync_done() (owner thread) notes what is durable and frees.  At most one sync per namespace at a
  * time: -EBUSY (requests that come meanwhile share the next one).
  * begin: 0 with *out set, or 0 with *out NULL: all durable already.  -EROFS after a failed sync.
+ * DATA: the log.  INDEX: the index as well, and the marker moves.  DUE: the log, and of the rest what the next ticks would do.
  * done: 0 finished; 1 = run it once more (index syncs have two rounds), then done again; negative: failed: nothing
  * of it counts as durable, the namespace is read-only until it is loaded again.
  */
 struct zdb_sync;
-enum zdb_sync_kind { ZDB_SYNC_DATA, ZDB_SYNC_INDEX };
+enum zdb_sync_kind { ZDB_SYNC_DATA, ZDB_SYNC_INDEX, ZDB_SYNC_DUE };
 int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync **out);
 int zdb_sync_run(struct zdb_sync *sync); /* any thread; 0 or negative, which done() reports again */
 int zdb_sync_done(struct zdb_sync *sync);

@@ -53,7 +53,8 @@
 #define FLIGHTS_MAX    8u           /* of one log, until the first of them is waited for */
 #define PREALLOC_MIN   (64u << 10)
 #define PREALLOC_MAX   (8u << 20)
-#define MARK_LOG_BYTES (64u << 20) /* log behind the marker before a tick moves it */
+#define MARK_LOG_BYTES (64u << 20) /* log behind the marker before a tick moves it, */
+#define MARK_PAUSE_MS  1000u       /* and how long after the last time */
 #define WRITEBACK_STEP (8u << 20)  /* start writing out dirty log pages in steps of this size */
 #define TOUCHED_MAX    65536u      /* rewritten places remembered per segment for its bundle */
 
@@ -150,6 +151,7 @@ struct zdb_ns {
 	uint32_t synced;                /* the log of the active segment is durable up to here */
 	uint32_t index_synced;
 	uint64_t jumped_ms; /* monotonic time of the last rotation or open */
+	uint64_t marked_ms; /* of the tick before the marker moved, or a sync began that moves it */
 	bool record_since;  /* a record came since then */
 
 	uint32_t read_guess; /* payload bytes that the first read of a record of unknown size asks for */

@@ -165,6 +165,14 @@ static bool wants_index(struct zns *z)
 	return false;
 }
 
+/* Nobody waits when everysec is the reason: then one sync does what the tick's would do beside it. */
+static enum zdb_sync_kind kind_wanted(struct zns *z)
+{
+	if (list_is_empty(&z->waiting))
+		return ZDB_SYNC_DUE;
+	return wants_index(z) ? ZDB_SYNC_INDEX : ZDB_SYNC_DATA;
+}
+
 static void start(struct zns *z)
 {
 	int err;
@@ -172,7 +180,7 @@ static void start(struct zns *z)
 	if (z->sync)
 		return; /* its end asks again */
 	z->unsynced_since_ms = 0;
-	err = zdb_sync_begin(z->ns, wants_index(z) ? ZDB_SYNC_INDEX : ZDB_SYNC_DATA, &z->sync);
+	err = zdb_sync_begin(z->ns, kind_wanted(z), &z->sync);
 	if (err || !z->sync) {
 		z->sync = NULL;
 		complete(&z->waiting, err);

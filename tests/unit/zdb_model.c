@@ -155,7 +155,7 @@ static void life(enum zdb_mode mode, bool gather)
 		else if (dice < 900)
 			delete (&u, &m, k, &last);
 		else if (dice < 980)
-			assert_int_equal(zdb_sync(u.ns, dice % 2 != 0 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX), 0);
+			assert_int_equal(zdb_sync(u.ns, (enum zdb_sync_kind)(dice % 3)), 0);
 		else if (dice < 990)
 			assert_int_equal(zdb_jump(u.ns), 0);
 		else if (dice < 995) {

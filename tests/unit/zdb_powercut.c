@@ -184,7 +184,7 @@ static void one_step(struct run *r)
 	} else if (dice < 77) {
 		do_delete(r, key);
 	} else if (dice < 88 && r->ack_count < OPS) {
-		do_sync(r, dice < 85 ? ZDB_SYNC_DATA : ZDB_SYNC_INDEX);
+		do_sync(r, dice < 82 ? ZDB_SYNC_DATA : dice < 85 ? ZDB_SYNC_DUE : ZDB_SYNC_INDEX);
 	} else if (dice < 94) {
 		job = zdb_tick(r->u.eng, 1000000 + r->ops * 5000, &next);
 		if (job != NULL) {
