@@ -124,7 +124,7 @@ int fmt_name_compare(const char *a, size_t a_len, const char *b, size_t b_len);
 
 /* ---- J, the intent record ---- */
 
-enum fmt_intent_kind { FMT_RENAME = 1, FMT_EXCHANGE = 2, FMT_LINK = 3 };
+enum fmt_intent_kind { FMT_RENAME = 1, FMT_EXCHANGE = 2, FMT_LINK = 3, FMT_MAKE = 4 };
 
 struct fmt_intent {
 	uint8_t kind;

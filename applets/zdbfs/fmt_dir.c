@@ -154,7 +154,7 @@ int fmt_journal_next_intent(const struct fmt_journal *j, size_t *off, struct fmt
 	if (next_name(j->intents, j->intents_len, off, &in->from, &in->from_len) ||
 	    next_name(j->intents, j->intents_len, off, &in->to, &in->to_len))
 		return -E_CORRUPT;
-	if (in->kind < FMT_RENAME || in->kind > FMT_LINK || in->from_len > FMT_NAME_MAX ||
+	if (in->kind < FMT_RENAME || in->kind > FMT_MAKE || in->from_len > FMT_NAME_MAX ||
 	    in->to_len > FMT_NAME_MAX)
 		return -E_CORRUPT;
 	return 1;

@@ -6,7 +6,7 @@
  *	free what the batch before unreferenced (lists, inodes)
  *	J; the record that owns blocks which living files gave up
  *	files and links whose count does not sink (raised by one for each name on the move)
- *	new directories: lists, then inodes; new lists of old directories
+ *	new directories: lists, then inodes, those last that names move into; new lists of old directories
  *	old directories: lists that gain names (still with those that move out), then inodes
  *	lists that only lose names, or lose what has moved
  *	files and links with their final count; what is left without a name

@@ -105,12 +105,27 @@ static bool is_losing(const struct fs_batch_list *bl)
 	return !is_new_list(bl) && bl->moves_out && (!bl->gains || bl->merged.len);
 }
 
-static void put_dirs(struct order *o, struct fs_batch *b, bool are_new)
+static bool is_target(const struct fs_batch_inode *bi)
+{
+	return bi->is_new && bi->net && bi->net->is_target;
+}
+
+static bool is_new_dir(const struct fs_batch_inode *bi)
+{
+	return bi->is_new && !is_target(bi);
+}
+
+static bool is_old_dir(const struct fs_batch_inode *bi)
+{
+	return !bi->is_new;
+}
+
+static void put_dirs(struct order *o, struct fs_batch *b, bool (*wanted)(const struct fs_batch_inode *))
 {
 	for (size_t n = 0; n < b->inode_count; n++) {
 		struct fs_batch_inode *bi = &b->inodes[n];
 
-		if (bi->is_dir && bi->is_new == are_new && !bi->is_orphan)
+		if (bi->is_dir && !bi->is_orphan && wanted(bi))
 			put(o, bi->inode->ino, &bi->rec);
 	}
 }
@@ -124,9 +139,10 @@ static int build_order(struct fs *fs, struct fs_batch *b, struct order *o)
 		if (!b->inodes[n].is_dir)
 			put_raised(o, b, &b->inodes[n]);
 	put_lists(o, b, is_new_list, false);
-	put_dirs(o, b, true);
+	put_dirs(o, b, is_new_dir);
+	put_dirs(o, b, is_target);
 	put_lists(o, b, is_gaining, true);
-	put_dirs(o, b, false);
+	put_dirs(o, b, is_old_dir);
 	put_lists(o, b, is_losing, false);
 	for (size_t n = 0; n < b->inode_count; n++)
 		if (is_final_later(&b->inodes[n]))

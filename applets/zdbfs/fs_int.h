@@ -367,6 +367,7 @@ struct fs_net {
 	struct hmap_node node;
 	uint64_t ino;
 	bool is_dir, is_new, is_alive;
+	bool is_target; /* a new directory that a name moves into, at any depth */
 	uint32_t links; /* when all is done; directories: 1, or 0 when removed */
 	struct fs_change **lost, **gained;
 	uint32_t lost_count, gained_count, lost_cap, gained_cap;

@@ -8,6 +8,9 @@
  * In J an intent of kind LINK says: "when all its listed names are there, the inode has `links` names; for each that is
  * not there, one less". It completes nothing, it only lets the link count be put right, for links and for unlinks alike.
  * An inode whose right count is none is freed.
+ *
+ * A move into a new directory is only whole when that directory has its own name, and what takes the place of the moved name must wait
+ * for it: so such directories have an intent as well (MAKE).
  */
 #include <string.h>
 #include <sys/stat.h>
@@ -101,6 +104,19 @@ static void pair_up(struct fs_net *net)
 	net->moves = (net->lost_count < net->gained_count ? net->lost_count : net->gained_count) - pairs;
 }
 
+/* The new directories on the way to where the net's names move. */
+static void mark_targets(struct fs_batch *b, const struct fs_net *net)
+{
+	for (uint32_t n = 0; n < net->stays + net->moves; n++) {
+		struct fs_net *dir = fs_net_find(b, net->gained[n]->dir);
+
+		while (dir && dir->is_new && dir->is_dir && dir->gained_count && !dir->is_target) {
+			dir->is_target = true;
+			dir = fs_net_find(b, dir->gained[0]->dir);
+		}
+	}
+}
+
 int fs_nets_build(struct fs *fs, struct fs_batch *b)
 {
 	struct hmap_iter it = {0};
@@ -126,6 +142,9 @@ int fs_nets_build(struct fs *fs, struct fs_batch *b)
 	}
 	while ((n = hmap_each(&b->nets, &it)))
 		pair_up(container_of(n, struct fs_net, node));
+	it = (struct hmap_iter){0};
+	while ((n = hmap_each(&b->nets, &it)))
+		mark_targets(b, container_of(n, struct fs_net, node));
 	return 0;
 }
 
@@ -162,6 +181,20 @@ static int put_link(struct buf *out, uint32_t *count, const struct fs_net *net, 
 	struct fmt_intent in = {.kind = FMT_LINK,
 				.ino = net->ino,
 				.links = all,
+				.to_dir = c->dir,
+				.to = c->name,
+				.to_len = c->len};
+
+	return put(out, count, &in);
+}
+
+static int put_make(struct buf *out, uint32_t *count, const struct fs_net *net)
+{
+	const struct fs_change *c = net->gained[0];
+	struct fmt_intent in = {.kind = FMT_MAKE,
+				.ino = net->ino,
+				.links = net->links,
+				.old_ino = c->old_ino,
 				.to_dir = c->dir,
 				.to = c->name,
 				.to_len = c->len};
@@ -214,6 +247,8 @@ static int write_net(const struct fs_batch *b, const struct fs_net *net, struct 
 	uint32_t all = net->links + (net->lost_count - pairs);
 	int rc = 0;
 
+	if (net->is_target)
+		return put_make(out, count, net);
 	/* One name of a new inode: it is there, or all of it is a leak. But one who took another's name must be known to
 	 * whoever redoes the other's move. */
 	if (net->is_new && net->gained_count < 2 && !net->gained[0]->old_ino)

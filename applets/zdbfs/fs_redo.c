@@ -248,7 +248,7 @@ static uint64_t successor(const struct redo *d, const struct fmt_intent *in, boo
 	for (size_t k = 0; k < d->count; k++) {
 		const struct fmt_intent *o = &d->intents[k];
 
-		*completes = o->kind == FMT_RENAME;
+		*completes = o->kind == FMT_RENAME || o->kind == FMT_MAKE;
 		if (o->kind != FMT_EXCHANGE && o->ino != in->ino &&
 		    same(in->from_dir, in->from, in->from_len, o->to_dir, o->to, o->to_len))
 			return o->ino;
@@ -283,6 +283,53 @@ static void redo_move(struct redo *d, const struct fmt_intent *in)
 	if (at_from == in->ino && next != in->ino && from_dir->is_dir)
 		(void)set_name(d, in->from_dir, in->from, in->from_len, completes ? next : 0);
 	d->r->intents++;
+}
+
+/* A new directory whose records are there gets its name. */
+static void redo_make(struct redo *d, const struct fmt_intent *in)
+{
+	uint64_t at = raw_find(d, in->to_dir, in->to, in->to_len);
+
+	if (d->rc || at == in->ino)
+		return;
+	if (at != in->old_ino) {
+		d->r->dropped++;
+		log_warn("a directory that a crash interrupted stays without its name, which is another's "
+			 "(inode "
+			 "%llu)",
+			 (unsigned long long)in->ino);
+		return;
+	}
+	(void)set_name(d, in->to_dir, in->to, in->to_len, in->ino);
+	d->r->intents++;
+}
+
+/*
+ * New directories are stored before any change to the list of an old one, and those last that a name moves into. Where one of these is not
+ * there, nothing has moved yet, and nothing is moved: the name's old place may be another's by this J. Where they all are, so is
+ * everything in them.
+ */
+static bool may_move(struct redo *d)
+{
+	for (size_t k = 0; k < d->count; k++) {
+		const struct node *n = d->intents[k].kind == FMT_MAKE ? load(d, d->intents[k].ino) : NULL;
+
+		if (d->intents[k].kind == FMT_MAKE && (!n || !n->is_dir))
+			return false;
+	}
+	return true;
+}
+
+static void redo_names(struct redo *d)
+{
+	if (!may_move(d))
+		return;
+	for (size_t k = 0; k < d->count && !d->rc; k++)
+		if (d->intents[k].kind == FMT_MAKE)
+			redo_make(d, &d->intents[k]);
+	for (size_t k = 0; k < d->count && !d->rc; k++)
+		if (d->intents[k].kind == FMT_RENAME || d->intents[k].kind == FMT_EXCHANGE)
+			redo_move(d, &d->intents[k]);
 }
 
 /* ------------------------------------------------------------------------------------------------- links */
@@ -567,9 +614,8 @@ static int redo_journal(struct fs *fs, bool with_intents, const void *rec, size_
 	d.rc = fmt_journal_decode(&d.j, rec, len);
 	if (!d.rc && with_intents)
 		d.rc = read_intents(&d);
-	for (size_t k = 0; k < d.count && !d.rc; k++)
-		if (d.intents[k].kind != FMT_LINK)
-			redo_move(&d, &d.intents[k]);
+	if (!d.rc)
+		redo_names(&d);
 	count_links(&d);
 	free_orphans(&d);
 	while (!d.rc && (h = hmap_each(&d.nodes, &it)))

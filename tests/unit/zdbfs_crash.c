@@ -347,6 +347,35 @@ static void play_rename_beside(struct history *h)
 	promise(h, "d1/t", "content of a");
 }
 
+static bool is_at(struct fs *fs, const char *path, const char *content)
+{
+	const char *got = get_file(fs, path);
+
+	return got && strcmp(got, content) == 0;
+}
+
+static bool a_and_c_somewhere(struct fs *fs)
+{
+	return (is_at(fs, "d1/a", "content of a") || is_at(fs, "d3/d4/a", "content of a")) &&
+	       (is_at(fs, "d2/c", "content of c") || is_at(fs, "d1/a", "content of c"));
+}
+
+/* A name moves into a new directory, and another takes its place: either both or none. */
+static void play_make_room(struct history *h)
+{
+	h->extra = a_and_c_somewhere;
+	end_promise(h, "d1/a");
+	end_promise(h, "d2/c");
+	assert_int_equal(make_dir(h->fs, "d3"), 0);
+	assert_int_equal(make_dir(h->fs, "d3/d4"), 0);
+	assert_int_equal(make_dir(h->fs, "d3/d4/d5"), 0);
+	assert_int_equal(move(h->fs, "d1/a", "d3/d4/a", 0), 0);
+	assert_int_equal(move(h->fs, "d2/c", "d1/a", 0), 0);
+	commit(h);
+	promise(h, "d3/d4/a", "content of a");
+	promise(h, "d1/a", "content of c");
+}
+
 /* Moves in both directions between two lists, into a new directory, and of a directory, in one batch. */
 static void play_shuffle(struct history *h)
 {
@@ -438,6 +467,7 @@ HISTORY(rename_over)
 HISTORY(replace)
 HISTORY(exchange)
 HISTORY(rename_beside)
+HISTORY(make_room)
 HISTORY(links)
 HISTORY(shuffle)
 HISTORY(open_unlinked)
@@ -474,9 +504,10 @@ int main(void)
 		cmocka_unit_test(cut_unlink),        cmocka_unit_test(cut_rmdir),
 		cmocka_unit_test(cut_rename_across), cmocka_unit_test(cut_rename_over),
 		cmocka_unit_test(cut_replace),       cmocka_unit_test(cut_exchange),
-		cmocka_unit_test(cut_rename_beside), cmocka_unit_test(cut_links),
-		cmocka_unit_test(cut_shuffle),       cmocka_unit_test(cut_open_unlinked),
-		cmocka_unit_test(cut_everything),    cmocka_unit_test(cut_new_volume),
+		cmocka_unit_test(cut_rename_beside), cmocka_unit_test(cut_make_room),
+		cmocka_unit_test(cut_links),         cmocka_unit_test(cut_shuffle),
+		cmocka_unit_test(cut_open_unlinked), cmocka_unit_test(cut_everything),
+		cmocka_unit_test(cut_new_volume),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
