@@ -167,28 +167,6 @@ static void change(struct fs *fs)
 		    rc == -EISDIR || rc == -ENOTDIR);
 }
 
-static size_t newest(struct kv *kv)
-{
-	return kv_mem_event_count(kv) - 1;
-}
-
-/* The store as a crash at any event since `from` may have left it. */
-static struct kv *crash_since(struct kv *kv, struct fs *fs, size_t from)
-{
-	struct kv_mem_event e = kv_mem_event_at(kv, from + dice((unsigned)(newest(kv) - from + 1)));
-	size_t changes[KV_ROLES];
-	struct kv *after;
-
-	fs_abandon(fs);
-	for (int role = 0; role < KV_ROLES; role++)
-		changes[role] = e.synced[role] + dice((unsigned)(e.done[role] - e.synced[role] + 1));
-	changes[KV_TEMP] = e.done[KV_TEMP];
-	after = kv_mem_at(kv, changes, true);
-	assert_non_null(after);
-	kv_free(kv);
-	return after;
-}
-
 static void check_content(struct fs *fs, uint64_t ino)
 {
 	char want[32], got[64];
@@ -226,16 +204,9 @@ static void compare(struct fs *fs, const struct tree *before, const struct tree 
 
 static void directories_on_the_move(void **state)
 {
-	static const struct fs_options options = {.may_create = true,
-						  .no_thread = true,
-						  .interval_ms = 10,
-						  .dirty_max = 512u << 10,
-						  .cache_max = 1536u << 10,
-						  .inode_max = 4};
 	static struct tree before, after;
 	const char *text = getenv("QSFS_TEST_SEED"), *ops = getenv("QSFS_TEST_OPS");
 	unsigned batches = ops ? (unsigned)atoi(ops) : BATCHES;
-	struct fs_options opt = options;
 	struct kv *kv = kv_mem_new(true);
 	struct err_text err;
 	uint64_t leaks;
@@ -244,7 +215,7 @@ static void directories_on_the_move(void **state)
 	(void)state;
 	seed = text ? (unsigned)strtoul(text, NULL, 10) : (unsigned)time(NULL);
 	print_message("seed %u\n", seed);
-	assert_int_equal(fs_open(&fs, kv, &opt, &err), 0);
+	fs = open_small(kv, true);
 	create(fs, 1, names[0]); /* the first batch ever gives J its number, which a crash may leave behind */
 	for (unsigned n = 0; n < batches; n++) {
 		size_t from;
@@ -257,8 +228,8 @@ static void directories_on_the_move(void **state)
 			change(fs);
 		walk(fs, &after);
 		assert_int_equal(fs_commit(fs), 0);
-		kv = crash_since(kv, fs, from);
-		assert_int_equal(fs_open(&fs, kv, &opt, &err), 0);
+		kv = crash_since(kv, fs, from, &seed);
+		fs = open_small(kv, true);
 		assert_int_equal(check_volume(kv, &leaks, false), 0);
 		assert_int_equal(leaks, 0);
 		compare(fs, &before, &after);

@@ -34,25 +34,10 @@ static void choose_seed(void)
 	print_message("seed %u\n", seed);
 }
 
-static struct fs *open_small(struct kv *kv, bool no_thread)
-{
-	struct fs_options opt = {.may_create = true,
-				 .no_thread = no_thread,
-				 .interval_ms = 10,
-				 .dirty_max = 512u << 10,
-				 .cache_max = 1536u << 10,
-				 .inode_max = 4};
-	struct err_text err;
-	struct fs *fs;
-
-	assert_int_equal(fs_open(&fs, kv, &opt, &err), 0);
-	return fs;
-}
-
 /* The store as a crash now would leave it, everything unsynced lost. */
 static struct kv *crash(struct kv *kv, struct fs *fs)
 {
-	struct kv_mem_event e = kv_mem_event_at(kv, kv_mem_event_count(kv) - 1);
+	struct kv_mem_event e = kv_mem_event_at(kv, newest(kv));
 	struct kv *after;
 
 	fs_abandon(fs);
@@ -362,29 +347,6 @@ static void change_tree(struct fs *fs, struct tree *t)
 	}
 }
 
-/* The number of the newest event. */
-static size_t newest(struct kv *kv)
-{
-	return kv_mem_event_count(kv) - 1;
-}
-
-/* As crash(), but at any event since `from`, and anything between what was synced and what was done may have survived. */
-static struct kv *crash_since(struct kv *kv, struct fs *fs, size_t from)
-{
-	struct kv_mem_event e = kv_mem_event_at(kv, from + dice((unsigned)(newest(kv) - from + 1)));
-	size_t changes[KV_ROLES];
-	struct kv *after;
-
-	fs_abandon(fs);
-	for (int role = 0; role < KV_ROLES; role++)
-		changes[role] = e.synced[role] + dice((unsigned)(e.done[role] - e.synced[role] + 1));
-	changes[KV_TEMP] = e.done[KV_TEMP];
-	after = kv_mem_at(kv, changes, true);
-	assert_non_null(after);
-	kv_free(kv);
-	return after;
-}
-
 /* The tree as it is becomes the model; what both the committed and the latest state had must still be there. */
 static void adopt_tree(struct fs *fs, struct tree *now, const struct tree *before)
 {
@@ -455,7 +417,7 @@ static void a_tree_is_that_of_the_model(void **state)
 			} else {
 				from = newest(kv) - base > 40 ? newest(kv) - 40 : base;
 			}
-			kv = crash_since(kv, fs, from);
+			kv = crash_since(kv, fs, from, &seed);
 			base = newest(kv);
 			fs = open_small(kv, true);
 			assert_int_equal(check_volume(kv, &leaks, false), 0);

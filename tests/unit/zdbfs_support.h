@@ -54,6 +54,49 @@ static inline uint64_t check_volume(struct kv *kv, uint64_t *leaks, bool quiet)
 	return r.errors;
 }
 
+/* Small, so that blocks and inodes leave memory and come back. */
+static inline struct fs *open_small(struct kv *kv, bool no_thread)
+{
+	struct fs_options opt = {.may_create = true,
+				 .no_thread = no_thread,
+				 .interval_ms = 10,
+				 .dirty_max = 512u << 10,
+				 .cache_max = 1536u << 10,
+				 .inode_max = 4};
+	struct err_text err;
+	struct fs *fs;
+
+	assert_int_equal(fs_open(&fs, kv, &opt, &err), 0);
+	return fs;
+}
+
+/* The number of the newest event. */
+static inline size_t newest(struct kv *kv)
+{
+	return kv_mem_event_count(kv) - 1;
+}
+
+/*
+ * The store as a crash at any event since `from` may have left it: of each log anything between what was synced and what was done.
+ * Frees what was.
+ */
+static inline struct kv *crash_since(struct kv *kv, struct fs *fs, size_t from, unsigned *seed)
+{
+	size_t at = from + (unsigned)rand_r(seed) % (newest(kv) - from + 1);
+	struct kv_mem_event e = kv_mem_event_at(kv, at);
+	size_t changes[KV_ROLES];
+	struct kv *after;
+
+	fs_abandon(fs);
+	for (int role = 0; role < KV_ROLES; role++)
+		changes[role] = e.synced[role] + (unsigned)rand_r(seed) % (e.done[role] - e.synced[role] + 1);
+	changes[KV_TEMP] = e.done[KV_TEMP];
+	after = kv_mem_at(kv, changes, true);
+	assert_non_null(after);
+	kv_free(kv);
+	return after;
+}
+
 /* The inode behind a path from the root, without counting a reference; 0 = there is none. */
 static inline uint64_t find_path(struct fs *fs, const char *path)
 {
