@@ -208,7 +208,6 @@ static void directories_on_the_move(void **state)
 	const char *text = getenv("QSFS_TEST_SEED"), *ops = getenv("QSFS_TEST_OPS");
 	unsigned batches = ops ? (unsigned)atoi(ops) : BATCHES;
 	struct kv *kv = kv_mem_new(true);
-	struct err_text err;
 	uint64_t leaks;
 	struct fs *fs;
 
@@ -234,10 +233,7 @@ static void directories_on_the_move(void **state)
 		assert_int_equal(leaks, 0);
 		compare(fs, &before, &after);
 	}
-	assert_int_equal(fs_close(fs, &err), 0);
-	assert_int_equal(check_volume(kv, &leaks, false), 0);
-	assert_int_equal(leaks, 0);
-	kv_free(kv);
+	end_volume(kv, fs);
 }
 
 int main(void)

@@ -438,10 +438,7 @@ static void a_tree_is_that_of_the_model(void **state)
 			check_tree(fs, &now);
 	}
 	check_tree(fs, &now);
-	assert_int_equal(fs_close(fs, &err), 0);
-	assert_int_equal(check_volume(kv, &leaks, false), 0);
-	assert_int_equal(leaks, 0);
-	kv_free(kv);
+	end_volume(kv, fs);
 }
 
 /* ------------------------------------------------------------------------------------------------- threads */
@@ -493,8 +490,6 @@ static void threads_keep_out_of_each_others_way(void **state)
 	struct fs *fs = open_small(kv, false);
 	struct runner r[6];
 	pthread_t thread[6];
-	struct err_text err;
-	uint64_t leaks;
 
 	(void)state;
 	choose_seed();
@@ -510,10 +505,7 @@ static void threads_keep_out_of_each_others_way(void **state)
 			print_message("thread %u: %s\n", n, r[n].problem);
 		assert_null(r[n].problem);
 	}
-	assert_int_equal(fs_close(fs, &err), 0);
-	assert_int_equal(check_volume(kv, &leaks, false), 0);
-	assert_int_equal(leaks, 0);
-	kv_free(kv);
+	end_volume(kv, fs);
 }
 
 /* ------------------------------------------------------------------------------------------------- without a name */
@@ -534,9 +526,8 @@ static void open_files_without_a_name_outlive_the_cache(void **state)
 {
 	struct kv *kv = kv_mem_new(false);
 	struct fs *fs = open_small(kv, true);
-	uint64_t ino[2], leaks;
+	uint64_t ino[2];
 	struct fs_stats st;
-	struct err_text err;
 	char data[8];
 
 	(void)state;
@@ -555,10 +546,7 @@ static void open_files_without_a_name_outlive_the_cache(void **state)
 	assert_int_equal(st.orphans, 1);
 	/* the other one is held to the end */
 	push_out_of_memory(fs);
-	assert_int_equal(fs_close(fs, &err), 0);
-	assert_int_equal(check_volume(kv, &leaks, false), 0);
-	assert_int_equal(leaks, 0);
-	kv_free(kv);
+	end_volume(kv, fs);
 }
 
 int main(void)

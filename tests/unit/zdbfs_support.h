@@ -70,6 +70,18 @@ static inline struct fs *open_small(struct kv *kv, bool no_thread)
 	return fs;
 }
 
+/* A clean stop leaves nothing wrong and nothing behind. Frees the store. */
+static inline void end_volume(struct kv *kv, struct fs *fs)
+{
+	struct err_text err;
+	uint64_t leaks;
+
+	assert_int_equal(fs_close(fs, &err), 0);
+	assert_int_equal(check_volume(kv, &leaks, false), 0);
+	assert_int_equal(leaks, 0);
+	kv_free(kv);
+}
+
 /* The number of the newest event. */
 static inline size_t newest(struct kv *kv)
 {
