@@ -371,9 +371,8 @@ struct fs_net {
 	uint32_t links; /* when all is done; directories: 1, or 0 when removed */
 	struct fs_change **lost, **gained;
 	uint32_t lost_count, gained_count, lost_cap, gained_cap;
-	uint32_t
-		stays; /* the first so many of both: names that move within one list, and change there at once */
-	uint32_t moves; /* the pairs behind them: names that go from one list to another */
+	/* Lost and gained names of one number are a pair, a move: first those within one list, which change there at once, then `moves`. */
+	uint32_t moves; /* names that go from one list to another */
 };
 
 struct fs_batch_block {

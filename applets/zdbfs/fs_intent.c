@@ -27,14 +27,22 @@ struct fs_net *fs_net_find(const struct fs_batch *b, uint64_t ino)
 	return n ? container_of(n, struct fs_net, node) : NULL;
 }
 
+/* Lost and gained names that make a move together. */
+static uint32_t pairs_of(const struct fs_net *net)
+{
+	return net->lost_count < net->gained_count ? net->lost_count : net->gained_count;
+}
+
 bool fs_net_moves_out(const struct fs_batch *b, const struct fs_change *c)
 {
 	const struct fs_net *net = fs_net_find(b, c->old_ino);
 
-	for (uint32_t n = 0; net && n < net->stays; n++)
+	if (!net || !net->moves)
+		return false;
+	for (uint32_t n = 0; n < pairs_of(net) - net->moves; n++)
 		if (net->lost[n] == c)
-			return false;
-	return net && net->moves;
+			return false; /* it stays in its list */
+	return true;
 }
 
 /* The gate is closed: nothing changes, so no inode lock is needed to look. */
@@ -100,14 +108,13 @@ static void pair_up(struct fs_net *net)
 			break;
 		}
 	}
-	net->stays = pairs;
-	net->moves = (net->lost_count < net->gained_count ? net->lost_count : net->gained_count) - pairs;
+	net->moves = pairs_of(net) - pairs;
 }
 
 /* The new directories on the way to where the net's names move. */
 static void mark_targets(struct fs_batch *b, const struct fs_net *net)
 {
-	for (uint32_t n = 0; n < net->stays + net->moves; n++) {
+	for (uint32_t n = 0; n < pairs_of(net); n++) {
 		struct fs_net *dir = fs_net_find(b, net->gained[n]->dir);
 
 		while (dir && dir->is_new && dir->is_dir && dir->gained_count && !dir->is_target) {
@@ -175,26 +182,14 @@ static int put(struct buf *out, uint32_t *count, const struct fmt_intent *in)
 	return rc;
 }
 
-static int put_link(struct buf *out, uint32_t *count, const struct fs_net *net, uint32_t all,
-		    const struct fs_change *c)
+/* An intent of one name: LINK or MAKE. */
+static int put_name(struct buf *out, uint32_t *count, enum fmt_intent_kind kind, const struct fs_net *net,
+		    uint32_t links, const struct fs_change *c)
 {
-	struct fmt_intent in = {.kind = FMT_LINK,
+	struct fmt_intent in = {.kind = (uint8_t)kind,
 				.ino = net->ino,
-				.links = all,
-				.to_dir = c->dir,
-				.to = c->name,
-				.to_len = c->len};
-
-	return put(out, count, &in);
-}
-
-static int put_make(struct buf *out, uint32_t *count, const struct fs_net *net)
-{
-	const struct fs_change *c = net->gained[0];
-	struct fmt_intent in = {.kind = FMT_MAKE,
-				.ino = net->ino,
-				.links = net->links,
-				.old_ino = c->old_ino,
+				.links = links,
+				.old_ino = kind == FMT_MAKE ? c->old_ino : 0,
 				.to_dir = c->dir,
 				.to = c->name,
 				.to_len = c->len};
@@ -243,12 +238,12 @@ static bool needs_move(const struct fs_change *from, const struct fs_change *to)
  */
 static int write_net(const struct fs_batch *b, const struct fs_net *net, struct buf *out, uint32_t *count)
 {
-	uint32_t pairs = net->lost_count < net->gained_count ? net->lost_count : net->gained_count;
+	uint32_t pairs = pairs_of(net);
 	uint32_t all = net->links + (net->lost_count - pairs);
 	int rc = 0;
 
 	if (net->is_target)
-		return put_make(out, count, net);
+		return put_name(out, count, FMT_MAKE, net, net->links, net->gained[0]);
 	/* One name of a new inode: it is there, or all of it is a leak. But one who took another's name must be known to
 	 * whoever redoes the other's move. */
 	if (net->is_new && net->gained_count < 2 && !net->gained[0]->old_ino)
@@ -257,9 +252,9 @@ static int write_net(const struct fs_batch *b, const struct fs_net *net, struct 
 		if (needs_move(net->lost[n], net->gained[n]))
 			rc = put_move(b, out, count, net, net->lost[n], net->gained[n]);
 	for (uint32_t n = pairs; !rc && n < net->lost_count; n++)
-		rc = put_link(out, count, net, all, net->lost[n]);
+		rc = put_name(out, count, FMT_LINK, net, all, net->lost[n]);
 	for (uint32_t n = pairs; !rc && n < net->gained_count; n++)
-		rc = put_link(out, count, net, all, net->gained[n]);
+		rc = put_name(out, count, FMT_LINK, net, all, net->gained[n]);
 	return rc;
 }
 

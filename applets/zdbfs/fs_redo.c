@@ -294,9 +294,7 @@ static void redo_make(struct redo *d, const struct fmt_intent *in)
 		return;
 	if (at != in->old_ino) {
 		d->r->dropped++;
-		log_warn("a directory that a crash interrupted stays without its name, which is another's "
-			 "(inode "
-			 "%llu)",
+		log_warn("a new directory stays without its name, which has changed since (inode %llu)",
 			 (unsigned long long)in->ino);
 		return;
 	}
@@ -312,9 +310,12 @@ static void redo_make(struct redo *d, const struct fmt_intent *in)
 static bool may_move(struct redo *d)
 {
 	for (size_t k = 0; k < d->count; k++) {
-		const struct node *n = d->intents[k].kind == FMT_MAKE ? load(d, d->intents[k].ino) : NULL;
+		const struct node *n;
 
-		if (d->intents[k].kind == FMT_MAKE && (!n || !n->is_dir))
+		if (d->intents[k].kind != FMT_MAKE)
+			continue;
+		n = load(d, d->intents[k].ino);
+		if (!n || !n->is_dir)
 			return false;
 	}
 	return true;

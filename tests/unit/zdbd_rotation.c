@@ -16,6 +16,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "core/base/sys.h"
 #include "core/net/resp.h"
 #include "tests/unit/support/zdbd_peer.h"
@@ -55,6 +56,13 @@ static void gate(bool shall_be_shut)
 	pthread_mutex_lock(&lock);
 	shut = shall_be_shut;
 	pthread_cond_broadcast(&opened);
+	pthread_mutex_unlock(&lock);
+}
+
+static void fail_syncs(bool yes)
+{
+	pthread_mutex_lock(&lock);
+	failing = yes;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -117,8 +125,12 @@ static void start(struct peer *p, size_t count)
 /* Turns the loop until a worker is at the gate, and everything else has been done. */
 static void wait_for_worker(struct peer *other)
 {
-	while (!somebody_waits())
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
+
+	while (!somebody_waits()) {
+		assert_true(clock_left_ms(deadline) > 0);
 		peer_settle(other);
+	}
 	peer_settle(other);
 }
 
@@ -126,6 +138,14 @@ static void has_no_answer(struct peer *p)
 {
 	peer_collect(p);
 	assert_int_equal(p->in.len, 0);
+}
+
+/* Nothing was said to the one who waits, and nothing was synced in the loop: now the disk goes on. */
+static void let_through(struct peer *waits)
+{
+	has_no_answer(waits);
+	assert_int_equal(in_loop, 0);
+	gate(false);
 }
 
 static void end(struct peer *p, size_t count)
@@ -155,11 +175,9 @@ static void only_writers_wait(void **state)
 	peer_send(&p[3], "DEL", "small", NULL);
 	peers_expect(&p[3], 1, "+OK\r\n");
 	peer_settle(&p[3]);
-	has_no_answer(&p[0]);
 	has_no_answer(&p[2]);
-	assert_int_equal(in_loop, 0);
 	assert_int_equal(segments("default"), 1);
-	gate(false);
+	let_through(&p[0]);
 	peers_expect(p, 1, "$1\r\nb\r\n:1\r\n");
 	peers_expect(&p[2], 1, "$1\r\nc\r\n");
 	assert_int_equal(segments("default"), 3);
@@ -187,9 +205,7 @@ static void a_batch_waits_as_a_whole(void **state)
 	wait_for_worker(&p[1]);
 	peer_send(&p[1], "EXISTS", "x", NULL);
 	peers_expect(&p[1], 1, ":0\r\n");
-	has_no_answer(&p[0]);
-	assert_int_equal(in_loop, 0);
-	gate(false);
+	let_through(&p[0]);
 	peers_expect(p, 1, "*3\r\n$1\r\nx\r\n$1\r\ny\r\n+OK\r\n");
 	assert_int_equal(segments("default"), 2);
 	end(p, 2);
@@ -203,9 +219,7 @@ static void so_does_a_jump(void **state)
 	start(p, 2);
 	peer_send(&p[0], "NSJUMP", NULL, NULL);
 	wait_for_worker(&p[1]);
-	has_no_answer(&p[0]);
-	assert_int_equal(in_loop, 0);
-	gate(false);
+	let_through(&p[0]);
 	peers_expect(p, 1, "+OK\r\n");
 	assert_int_equal(segments("default"), 2);
 	/* nothing is left to be made durable: at once, whatever the workers do */
@@ -236,6 +250,7 @@ static void with_a_mirror_nothing_is_overtaken(void **state)
 static void a_rotation_by_age_waits(void **state)
 {
 	struct peer p[1];
+	uint64_t deadline;
 
 	(void)state;
 	rig.opt.rotate_ms = 1000;
@@ -244,8 +259,11 @@ static void a_rotation_by_age_waits(void **state)
 	assert_int_equal(in_loop, 0);
 	assert_int_equal(segments("default"), 1);
 	gate(false);
-	while (segments("default") < 2)
+	deadline = clock_deadline(ZR_LIMIT_MS);
+	while (segments("default") < 2) {
+		assert_true(clock_left_ms(deadline) > 0);
 		peer_settle(&p[0]);
+	}
 	end(p, 1);
 }
 
@@ -257,12 +275,12 @@ static void a_failed_sync_refuses_the_write(void **state)
 	start(p, 2);
 	peer_send_value(&p[0], "b", LARGE);
 	wait_for_worker(&p[1]);
-	failing = true;
+	fail_syncs(true);
 	gate(false);
 	peers_expect(p, 1, "-Cannot write data right now\r\n");
 	peer_send(&p[0], "EXISTS", "a", NULL);
 	peers_expect(p, 1, ":1\r\n");
-	failing = false;
+	fail_syncs(false);
 	peer_close(&p[0]);
 	peer_close(&p[1]);
 	zr_stop(&rig);
