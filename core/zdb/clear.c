@@ -54,6 +54,8 @@ int clear_begin(struct zdb_ns *ns)
 	struct mark m = {.state = MARK_CLEARING, .offset = DAT_HEADER, .index_size = ns->mode};
 	int rc = mark_open(ns);
 
+	if (rc == 0 && ns->ahead != NULL)
+		rc = ahead_finish(ns); /* the active data file is known by its own name */
 	if (rc != 0)
 		return rc;
 	m.file = ns->data.number;

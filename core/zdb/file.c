@@ -79,11 +79,12 @@ static struct zdb_fd *fd_lookup(struct zdb_ns *ns, enum which which, uint32_t nu
 	return f;
 }
 
-int fd_new(struct zdb_ns *ns, enum which which, uint32_t number, int flags, struct zdb_fd **out)
+int fd_new_at(struct zdb_ns *ns, enum which which, uint32_t number, const char *suffix, int flags,
+	      struct zdb_fd **out)
 {
 	char path[ZDB_PATH_MAX];
 	struct zdb_fd *f;
-	int rc = file_path(ns, which, number, "", path);
+	int rc = file_path(ns, which, number, suffix, path);
 
 	if (rc != 0)
 		return rc;
@@ -102,6 +103,11 @@ int fd_new(struct zdb_ns *ns, enum which which, uint32_t number, int flags, stru
 	f->ns_id = ns->id;
 	*out = f;
 	return 0;
+}
+
+int fd_new(struct zdb_ns *ns, enum which which, uint32_t number, int flags, struct zdb_fd **out)
+{
+	return fd_new_at(ns, which, number, "", flags, out);
 }
 
 int fd_get(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out)

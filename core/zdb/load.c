@@ -323,6 +323,7 @@ void ns_unload(struct zdb_ns *ns)
 	compact_release(ns);
 	replaced_release(ns);
 	list_del(&ns->unflushed);
+	ahead_release(ns);
 	tail_close(ns->eng, &ns->index, false);
 	tail_close(ns->eng, &ns->data, false);
 	fd_forget_all(ns);

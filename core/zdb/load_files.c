@@ -373,6 +373,9 @@ int load_files(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *las
 
 	if (rc != 0)
 		return rc;
+	rc = ahead_settle(ns, m, why, why_size);
+	if (rc != 0)
+		return rc;
 	rc = find_files(ns, f);
 	if (rc != 0)
 		return say(why, why_size, rc, "cannot list its files");

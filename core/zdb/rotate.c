@@ -7,7 +7,7 @@
  *   3  the stamp in d<N> set back to 0 (not synced: recovery does it again)
  *   4  the marker moves to the start of d<N+1>
  *   5  the owner hears of it
- * The new log takes its first record after that.
+ * The new log takes its first record after that.  Where the owner allows it, it goes on before the old pair is durable: ahead.c.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,15 +91,18 @@ int closed_event(struct zdb_ns *ns, uint32_t n)
 	return rc < 0 ? rc : 0;
 }
 
-/* The new pair is on disk: make it the active one.  Nothing here fails any more. */
-static void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data)
+/* Only tidiness: recovery and everything that reads a closed segment take these bytes as 0. */
+void stamp_forget(const struct zdb_fd *data)
 {
 	uint8_t zero[8] = {0};
 
-	/* Only tidiness: recovery and everything that reads a closed segment take these bytes as 0. */
-	(void)sys->pwrite(ns->data.f->fd, zero, sizeof(zero), DAT_STAMP_AT);
-	tail_close(ns->eng, &ns->index, true);
-	tail_close(ns->eng, &ns->data, true);
+	(void)sys->pwrite(data->fd, zero, sizeof(zero), DAT_STAMP_AT);
+}
+
+void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data, bool drop_reserve)
+{
+	tail_close(ns->eng, &ns->index, drop_reserve);
+	tail_close(ns->eng, &ns->data, drop_reserve);
 	ns->index = *index;
 	ns->data = *data;
 	ns->synced = ns->data.size;
@@ -123,8 +126,11 @@ int rotate(struct zdb_ns *ns)
 	rc = mark_open(ns);
 	if (rc == 0 && ns->mode == ZDB_SEQ)
 		rc = bases_set(ns, next, ns->next_id);
-	if (rc == 0)
-		rc = sync_everything(ns);
+	if (rc != 0)
+		return rc;
+	if (ahead_can(ns) && ahead_go(ns) == 0)
+		return 0;
+	rc = sync_everything(ns);
 	if (rc == 0)
 		rc = pair_create(ns, next, ns->stamp);
 	if (rc != 0)
@@ -138,7 +144,8 @@ int rotate(struct zdb_ns *ns)
 		file_drop(ns, INDEX_FILE, next);
 		return rc;
 	}
-	pair_switch(ns, &index, &data);
+	stamp_forget(ns->data.f);
+	pair_switch(ns, &index, &data, true);
 	m.stamp = ns->stamp;
 	if (ns->mode == ZDB_SEQ) {
 		struct sums s;
@@ -163,7 +170,7 @@ int zdb_jump(struct zdb_ns *ns)
 
 bool zdb_rotation_is_long(const struct zdb_ns *ns)
 {
-	return ns->data.size - ns->synced > LONG_ROTATION;
+	return ns->ahead != NULL || (!ahead_can(ns) && ns->data.size - ns->synced > LONG_ROTATION);
 }
 
 bool zdb_jump_due(struct zdb_ns *ns, uint64_t age_s)

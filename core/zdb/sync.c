@@ -1,9 +1,10 @@
 /*
  * sync.c - making things durable: the split sync, the work of a tick, and the whole of it at once.
  *
- * A job has one or two rounds.  Round 0 syncs the log, and the active index when rewrites wait or the index is asked
+ * A job has one or two rounds.  The first syncs the log, and the active index when rewrites wait or the index is asked
  * for.  After it the rewrites that waited when the job began may be applied: their records and copies are durable.
- * Round 1 (index jobs) syncs the index files and moves the marker to where the log ended when the job began.
+ * The second (index jobs) syncs the index files and moves the marker to where the log ended when the job began.  While the active pair
+ * is ahead of a closed one (ahead.c), two more come before them, which make that one durable and give the active pair its names.
  * The owner thread may rotate while a job runs: rotation does all of it by itself, and the job then finds nothing left.
  */
 #include "core/zdb/zdb_int.h"
@@ -13,7 +14,10 @@ struct zdb_sync {
 	bool apply, with_mark;
 	bool note_durably; /* rewrites follow before the marker is behind what looks torn */
 	bool writeback;    /* only begins the writing of the log's dirty end */
-	int round, rc;
+	enum { ROUND_CLOSED, ROUND_NAMES, ROUND_LOG, ROUND_INDEX } round;
+	int rc;
+	struct ahead_files closed; /* NULL: the active pair was not ahead */
+	int64_t closed_number;     /* whose event is to be told at the end; -1 = none */
 	struct zdb_fd *index, *data;
 	uint32_t number, data_size, index_size;
 	struct mark mark;
@@ -22,6 +26,11 @@ struct zdb_sync {
 	uint32_t *touched;
 	size_t touched_count;
 };
+
+bool sync_in_doubt(const struct zdb_sync *sync)
+{
+	return sync != NULL && sync->note_durably;
+}
 
 struct zdb_ns *zdb_sync_ns(const struct zdb_sync *sync)
 {
@@ -34,6 +43,7 @@ static void job_free(struct zdb_sync *job)
 
 	fd_put(ns->eng, job->index);
 	fd_put(ns->eng, job->data);
+	ahead_files_put(ns->eng, &job->closed);
 	mem_free(job->touched);
 	mem_free(job);
 	ns->job = NULL;
@@ -52,20 +62,12 @@ static bool freeze(struct zdb_ns *ns)
 	return ns->frozen.used != 0;
 }
 
-static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_sync **out)
+/* The log as it is now is what the rounds for it are about. */
+static void job_capture(struct zdb_sync *job)
 {
-	struct zdb_sync *job = mem_calloc(1, sizeof(*job));
+	struct zdb_ns *ns = job->ns;
 
-	if (job == NULL)
-		return -ENOMEM;
-	job->ns = zdb_ns_ref(ns);
-	job->apply = apply || with_mark;
-	job->with_mark = with_mark;
 	job->note_durably = job->apply && ns->ambiguous;
-	job->index = ns->index.f;
-	job->data = ns->data.f;
-	job->index->refs++;
-	job->data->refs++;
 	job->number = ns->data.number;
 	job->data_size = ns->data.size;
 	job->index_size = ns->index.size;
@@ -74,12 +76,37 @@ static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_syn
 				  .offset = ns->data.size,
 				  .stamp = ns->stamp,
 				  .index_size = ns->index.size};
-	job->with_sums = with_mark && ns->mode == ZDB_SEQ;
+	job->with_sums = job->with_mark && ns->mode == ZDB_SEQ;
 	sums_fill(ns, &job->sums, &job->mark);
 	if (job->apply)
 		(void)freeze(ns);
-	if (with_mark)
+	if (job->with_mark)
 		ns->marked_ms = ns->eng->now_ms;
+}
+
+static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_sync **out)
+{
+	struct zdb_sync *job = mem_calloc(1, sizeof(*job));
+
+	if (job == NULL)
+		return -ENOMEM;
+	job->ns = zdb_ns_ref(ns);
+	job->with_mark =
+		with_mark || ns->ahead != NULL; /* until it has moved, a start reads the closed segment */
+	job->apply = apply || job->with_mark;
+	job->index = ns->index.f;
+	job->data = ns->data.f;
+	job->index->refs++;
+	job->data->refs++;
+	job->closed_number = -1;
+	job->round = ROUND_LOG;
+	if (ns->ahead != NULL) {
+		job->closed = ahead_files(ns);
+		job->round = ROUND_CLOSED;
+		job->number = ns->data.number;
+	} else {
+		job_capture(job);
+	}
 	ns->job = job;
 	*out = job;
 	return 0;
@@ -118,7 +145,8 @@ int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync *
 	rc = ns_flush_tails(ns);
 	if (rc != 0)
 		return rc;
-	if (ns->synced == ns->data.size && !ns->ambiguous && !apply && (!with_mark || index_durable(ns)))
+	if (ns->ahead == NULL && ns->synced == ns->data.size && !ns->ambiguous && !apply &&
+	    (!with_mark || index_durable(ns)))
 		return 0;
 	if (ns->ambiguous && ns->opened)
 		with_mark = true;
@@ -157,29 +185,39 @@ int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count)
 	return 0;
 }
 
+static int run_log(struct zdb_sync *job)
+{
+	int rc = sync_fd(job->data);
+
+	if (rc == 0)
+		synced_note(job->ns, job->number, job->data_size, job->mark.stamp, job->note_durably);
+	return rc == 0 && job->apply ? sync_fd(job->index) : rc;
+}
+
+static int run_index(struct zdb_sync *job)
+{
+	int rc = sync_fd(job->index);
+
+	if (rc == 0)
+		rc = sync_numbers(job->ns, job->touched, job->touched_count);
+	if (rc == 0 && job->with_sums)
+		(void)sums_write(job->ns->index_dir, &job->sums); /* a cache */
+	return rc == 0 ? mark_write(job->ns->index_dir, &job->mark) : rc;
+}
+
 /* Reads of ns here are of fields that do not change during its life. */
 int zdb_sync_run(struct zdb_sync *job)
 {
 	int rc = 0;
 
-	if (job->writeback) {
-		/* a help for the fdatasync that comes later, which reports what fails */
+	if (job->writeback) /* a help for the fdatasync that comes later, which reports what fails */
 		(void)sys->sync_file_range(job->data->fd, 0, (off_t)job->data_size, SYNC_FILE_RANGE_WRITE);
-	} else if (job->round == 0) {
-		rc = sync_fd(job->data);
-		if (rc == 0)
-			synced_note(job->ns, job->number, job->data_size, job->mark.stamp, job->note_durably);
-		if (rc == 0 && job->apply)
-			rc = sync_fd(job->index);
-	} else {
-		rc = sync_fd(job->index);
-		if (rc == 0)
-			rc = sync_numbers(job->ns, job->touched, job->touched_count);
-		if (rc == 0 && job->with_sums)
-			(void)sums_write(job->ns->index_dir, &job->sums); /* a cache */
-		if (rc == 0)
-			rc = mark_write(job->ns->index_dir, &job->mark);
-	}
+	else if (job->round == ROUND_CLOSED)
+		rc = ahead_sync(job->ns, &job->closed, job->index, job->data);
+	else if (job->round == ROUND_NAMES)
+		rc = ahead_renamed(job->ns);
+	else
+		rc = job->round == ROUND_LOG ? run_log(job) : run_index(job);
 	job->rc = rc;
 	return rc;
 }
@@ -223,16 +261,41 @@ static int job_applied(struct zdb_sync *job)
 	return rc != 0 ? rc : 1;
 }
 
+/* The owner may have ended it meanwhile (sync_everything), and rotated. */
+static int job_closed(struct zdb_sync *job)
+{
+	int rc = job->ns->ahead != NULL && job->number == job->ns->data.number ? ahead_rename(job->ns) : 0;
+
+	return rc == 0 ? 1 : rc;
+}
+
+/* The active pair has its names for good: from here it is a sync like any other. */
+static int job_named(struct zdb_sync *job)
+{
+	struct zdb_ns *ns = job->ns;
+	int rc;
+
+	if (job->number != ns->data.number)
+		return 0; /* a rotation meanwhile has synced all of it */
+	if (ns->ahead != NULL)
+		job->closed_number = ahead_end(ns);
+	rc = ns_flush_tails(ns);
+	if (rc != 0)
+		return rc;
+	job_capture(job);
+	return 1;
+}
+
 static int job_marked(struct zdb_sync *job)
 {
 	struct zdb_ns *ns = job->ns;
 
-	if (job->number != ns->data.number)
+	if (job->number != ns->data.number && !ahead_of(ns, job->number))
 		return mark_write(ns->index_dir, &ns->mark); /* ours overtook the rotation's: put that back */
 	for (size_t i = 0; i < job->touched_count; i++)
 		bits_clear(&ns->touched, job->touched[i]);
 	ns->mark = job->mark;
-	if (job->data_size == ns->data.size)
+	if (job->number == ns->data.number && job->data_size == ns->data.size)
 		ns->ambiguous = false;
 	return 0;
 }
@@ -250,8 +313,36 @@ static int job_failed(struct zdb_sync *job, int rc)
 		ns->write_error = -EIO;
 		ns->eng->stats.syncs_failed++;
 	}
+	if (job->closed_number >= 0)
+		ns->closed_owed = job->closed_number;
 	job_free(job);
 	return rc;
+}
+
+/* What follows the round that has run: 1 another one, 0 nothing, negative code. */
+static int round_done(struct zdb_sync *job)
+{
+	switch (job->round) {
+	case ROUND_CLOSED:
+		return job_closed(job);
+	case ROUND_NAMES:
+		return job_named(job);
+	case ROUND_LOG:
+		return job_applied(job);
+	default:
+		return job_marked(job);
+	}
+}
+
+static void job_end(struct zdb_sync *job)
+{
+	struct zdb_ns *ns = job->ns;
+
+	ns->eng->stats.syncs++;
+	/* an error is for the next write, which repeats it */
+	if (job->closed_number >= 0)
+		(void)closed_event(ns, (uint32_t)job->closed_number);
+	job_free(job);
 }
 
 int zdb_sync_done(struct zdb_sync *job)
@@ -263,16 +354,15 @@ int zdb_sync_done(struct zdb_sync *job)
 		return 0;
 	}
 	if (rc == 0)
-		rc = job->round == 0 ? job_applied(job) : job_marked(job);
+		rc = round_done(job);
 	if (rc < 0)
 		return job_failed(job, rc);
 	if (rc == 1) {
-		job->round = 1;
+		job->round++;
 		job->rc = -EIO; /* until it has run */
 		return 1;
 	}
-	job->ns->eng->stats.syncs++;
-	job_free(job);
+	job_end(job);
 	return 0;
 }
 
@@ -296,6 +386,8 @@ void zdb_sync_files(struct zdb *eng)
 		const struct zdb_ns *ns = eng->slots[i];
 
 		/* nobody is left who could be told of an error */
+		if (ns != NULL && ns->ahead != NULL)
+			ahead_files_sync(ns);
 		if (ns != NULL && ns->index.f != NULL)
 			(void)sys->fdatasync(ns->index.f->fd);
 		if (ns != NULL && ns->data.f != NULL)
@@ -323,7 +415,8 @@ static int sync_older(struct zdb_ns *ns)
 int sync_everything(struct zdb_ns *ns)
 {
 	bool rewrites = ns->frozen.used != 0 || ns->pend.used != 0;
-	int rc = ns_flush_tails(ns);
+	bool was_ahead = ns->ahead != NULL;
+	int rc = was_ahead ? ahead_finish(ns) : ns_flush_tails(ns);
 
 	if (rc != 0)
 		return rc;
@@ -353,7 +446,7 @@ int sync_everything(struct zdb_ns *ns)
 		goto failed;
 	ns->index_synced = ns->index.size;
 	ns->eng->stats.syncs++;
-	return 0;
+	return was_ahead ? closed_event(ns, (uint32_t)ns->closed_owed) : 0;
 failed:
 	ns->write_error = -EIO;
 	ns->eng->stats.syncs_failed++;
@@ -399,7 +492,7 @@ static struct zdb_sync *ns_tick(struct zdb_ns *ns, uint64_t now_ms, uint64_t *ne
 	missing_tick(ns, now_ms, next_ms);
 	if (ns->job != NULL || ns->write_error != 0 || ns->load_error != 0 || !ns->opened)
 		return NULL;
-	log_long = marker_due(ns, now_ms, next_ms);
+	log_long = ns->ahead != NULL || marker_due(ns, now_ms, next_ms);
 	if (ns->kick_wanted && !log_long)
 		return writeback_job(ns);
 	if (ns->pend.used == 0 && ns->frozen.used == 0 && !log_long)

@@ -18,13 +18,18 @@ void tail_moved(struct tail *t, uint32_t end)
 
 int tail_open(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number)
 {
+	return tail_open_at(ns, t, which, number, "");
+}
+
+int tail_open_at(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number, const char *suffix)
+{
 	struct stat st;
 	int rc;
 
 	memset(t, 0, sizeof(*t));
 	t->which = which;
 	fd_forget(ns, which, number); /* the cache may hold it open for reading only */
-	rc = fd_new(ns, which, number, ns->eng->read_only ? O_RDONLY : O_RDWR, &t->f);
+	rc = fd_new_at(ns, which, number, suffix, ns->eng->read_only ? O_RDONLY : O_RDWR, &t->f);
 	if (rc != 0)
 		return rc;
 	if (sys->fstat(t->f->fd, &st) != 0)

@@ -263,6 +263,9 @@ static void recovered(struct verify *v)
 					       : "");
 	if (r->index_brought > 0)
 		finding(v, 1, "put %u index files back from the stores", r->index_brought);
+	if (r->ahead_dropped > 0)
+		finding(v, 1, "dropped %llu bytes of log behind a segment that was never durable",
+			(unsigned long long)r->ahead_dropped);
 	if (r->headers_made > 0)
 		finding(v, 1, "made %u file headers", r->headers_made);
 	if (r->gaps > 0)

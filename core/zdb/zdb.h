@@ -170,6 +170,12 @@ struct zdb_options {
 	 * leaves the process.  Gathered bytes lie in preallocated space, so that ENOSPC is known at once.
 	 */
 	bool gather_writes;
+	/*
+	 * A rotation need not wait until the closed segment is durable: the next sync begins with that (ahead.c), and segment_closed comes
+	 * with its end.  Not with want_bundles; segment_closed must not answer 1 then.
+	 */
+	bool rotate_ahead;
+	uint32_t ahead_min; /* bytes of log not durable that are worth it (0 = 1 MiB) */
 	uint32_t
 		flight_min; /* bytes that are worth a flight when a turn ends and none is in the air (0 = 192 KiB) */
 	uint32_t prealloc_max; /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
@@ -202,6 +208,8 @@ struct zdb_recovery {
 	uint32_t index_torn;    /* index files that could not be read to their end */
 	uint32_t index_brought; /* index files that came back from the stores' bundles */
 	uint32_t headers_made;  /* headerless last files that got their header */
+	uint64_t
+		ahead_dropped; /* bytes of log behind a closed segment that a power cut has torn: never durable, dropped */
 };
 
 /*

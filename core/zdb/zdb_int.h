@@ -9,6 +9,7 @@
  *   mark    marker and sums                       write   set and del
  *   read    get, check, raw, waiters              scan    scan, history, cursors
  *   sync    split sync, tick                      rotate  rotation, cut
+ *   ahead   the next pair before the closed one is durable
  *   tail    append ends of the active files       flight  the end of a log on its way, in another thread
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
@@ -186,6 +187,7 @@ struct zdb_ns {
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */
 
+	struct ahead *ahead;         /* the active pair is ahead of a closed one that is not durable yet */
 	struct zdb_sync *job;        /* running: between begin and done */
 	struct zdb_compact *compact; /* running, or ended while its last file could not be switched */
 	struct replaced *replaced;   /* by compactions, and not stored yet (replaced.c) */
@@ -242,6 +244,9 @@ struct zdb {
 int fd_get(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out);
 /* Opens a file with a descriptor of its own, beside the cache. */
 int fd_new(struct zdb_ns *ns, enum which which, uint32_t number, int flags, struct zdb_fd **out);
+/* The same with something behind its name. */
+int fd_new_at(struct zdb_ns *ns, enum which which, uint32_t number, const char *suffix, int flags,
+	      struct zdb_fd **out);
 /* The same, and how long the file is; offsets are 32-bit, what lies behind them does not count. */
 int fd_get_sized(struct zdb_ns *ns, enum which which, uint32_t number, struct zdb_fd **out, uint32_t *size);
 void fd_put(struct zdb *eng, struct zdb_fd *f);
@@ -269,6 +274,7 @@ void maps_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms);
 
 /* ---- tail.c */
 int tail_open(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number);
+int tail_open_at(struct zdb_ns *ns, struct tail *t, enum which which, uint32_t number, const char *suffix);
 void tail_close(struct zdb *eng, struct tail *t, bool drop_reserve);
 /*
  * Appends one record in pieces.  On failure nothing of it stays.  -ENOSPC, -EIO, ...  lent: see zdb_set_lent(), of the last piece; may
@@ -389,10 +395,41 @@ int ns_writable(struct zdb_ns *ns);
 /* Everything gathered is in the files when this returns 0. */
 int flush_all(struct zdb *eng);
 int rotate(struct zdb_ns *ns);
+/* Nothing here fails.  index, data: the next pair, open.  drop_reserve: what is preallocated behind the old ones goes. */
+void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data, bool drop_reserve);
+void stamp_forget(const struct zdb_fd *data);
 int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp);
 int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const void *header, size_t size);
 int closed_event(struct zdb_ns *ns, uint32_t n);
 int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out); /* of the segment just closed */
+
+/* ---- ahead.c */
+/* The files of a closed segment that is not durable yet, each with a reference, and the sizes they are cut to then (0: not). */
+struct ahead_files {
+	struct zdb_fd *index, *data;
+	uint64_t index_trim, data_trim;
+};
+/* Whether a rotation can go on before the segment is durable; goes on: 0, or a negative code, and nothing has changed. */
+bool ahead_can(const struct zdb_ns *ns);
+int ahead_go(struct zdb_ns *ns);
+/* Whether `number` is the closed segment that is not durable yet. */
+bool ahead_of(const struct zdb_ns *ns, uint32_t number);
+struct ahead_files ahead_files(const struct zdb_ns *ns);
+void ahead_files_put(struct zdb *eng, struct ahead_files *files);
+/*
+ * The steps to its end: sync (any thread), rename, renamed (any thread), end, which says the number of the segment that is
+ * durable and closed now; or all of them at once, which makes its event owed.  0 or a negative code.
+ */
+int ahead_sync(const struct zdb_ns *ns, const struct ahead_files *closed, const struct zdb_fd *index,
+	       const struct zdb_fd *data);
+void ahead_files_sync(const struct zdb_ns *ns); /* nobody is left who could be told of an error */
+int ahead_rename(struct zdb_ns *ns);
+int ahead_renamed(const struct zdb_ns *ns);
+uint32_t ahead_end(struct zdb_ns *ns);
+int ahead_finish(struct zdb_ns *ns);
+void ahead_release(struct zdb_ns *ns); /* forgets it, touches no file */
+/* At load, before the files are listed. */
+int ahead_settle(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size);
 
 /* ---- missing.c: data_open(), missing_wake(), missing_tick(); read_run.c: head_check(); the others: read.c */
 /* What a record must be for a reader: its key, and length and CRC where the index told them. */
@@ -467,6 +504,8 @@ bool compact_busy(const struct zdb_ns *ns);
 bool compact_covers(const struct zdb_ns *ns, uint32_t n); /* d<n> may be in the middle of it */
 
 /* ---- sync.c */
+/* Whether its marker has to move behind a record that looks torn.  sync: NULL = none. */
+bool sync_in_doubt(const struct zdb_sync *sync);
 int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count); /* any thread */
 int sync_everything(
 	struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */

@@ -315,6 +315,10 @@ static void report_recovery(struct zdb_ns *ns)
 		 (unsigned long long)r->data_cut_bytes, (unsigned long long)r->index_cut_bytes,
 		 r->index_appended, r->index_rewritten, r->index_restored, r->index_lost, r->gaps,
 		 r->damaged);
+	if (r->ahead_dropped > 0)
+		log_warn("dropped %llu bytes of log behind a segment that a power cut has torn: they were "
+			 "never durable namespace=%s",
+			 (unsigned long long)r->ahead_dropped, zdb_ns_name(ns));
 	if (r->index_brought > 0)
 		log_warn("%u index files came back from the stores namespace=%s", r->index_brought,
 			 zdb_ns_name(ns));
@@ -385,6 +389,7 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		.mode = d->opt.mode,
 		.datasize = d->opt.datasize,
 		.want_bundles = d->opt.spool_dir != NULL,
+		.rotate_ahead = !d->opt.spool_dir && !d->opt.hook, /* both are told of closed segments */
 		.gather_writes = true,
 		.file_max = file_limit(),
 		.map_max = map_max(d),

@@ -122,6 +122,7 @@ static void crash(struct zu *u, struct model *m, const struct deletion *last)
 	zu_crash(u);
 	assert_int_equal(zu_open(u), 0);
 	assert_false(zdb_ns_recovery(u->ns)->foreign);
+	assert_int_equal(zdb_ns_recovery(u->ns)->ahead_dropped, 0);
 	cut = zdb_ns_recovery(u->ns)->data_cut_bytes;
 	if (cut == 0)
 		return;
@@ -131,8 +132,29 @@ static void crash(struct zu *u, struct model *m, const struct deletion *last)
 	m->salt[last->key] = last->salt;
 }
 
+/* One step of a sync that goes on while others write; to its end. */
+static void job_step(struct zu *u, struct zdb_sync **job, unsigned i)
+{
+	uint64_t next;
+
+	if (*job == NULL)
+		*job = zdb_tick(u->eng, 1000000 + i * 100, &next);
+	if (*job == NULL)
+		return;
+	assert_int_equal(zdb_sync_run(*job), 0);
+	if (zdb_sync_done(*job) == 0)
+		*job = NULL;
+}
+
+static void job_end(struct zu *u, struct zdb_sync **job, unsigned i)
+{
+	while (*job != NULL)
+		job_step(u, job, i);
+}
+
 static void life(enum zdb_mode mode, bool gather)
 {
+	struct zdb_sync *job = NULL;
 	static struct model m;
 	uint64_t rng = test_seed();
 	struct deletion last = {0};
@@ -141,6 +163,8 @@ static void life(enum zdb_mode mode, bool gather)
 	memset(&m, 0, sizeof(m));
 	zu_setup(&u, mode);
 	u.opt.gather_writes = gather;
+	u.opt.rotate_ahead = true;
+	u.opt.ahead_min = 1;
 	assert_int_equal(zu_open(&u), 0);
 	for (unsigned i = 0; i < STEPS; i++) {
 		uint64_t k = test_random(&rng) % (mode == ZDB_SEQ ? (m.next == 0 ? 1 : m.next) : KEYS / 10);
@@ -154,20 +178,26 @@ static void life(enum zdb_mode mode, bool gather)
 			store(&u, &m, k, false, &rng);
 		else if (dice < 900)
 			delete (&u, &m, k, &last);
-		else if (dice < 980)
+		else if (dice < 960)
+			job_step(&u, &job, i);
+		else if (dice < 980) {
+			job_end(&u, &job, i);
 			assert_int_equal(zdb_sync(u.ns, (enum zdb_sync_kind)(dice % 3)), 0);
-		else if (dice < 990)
+		} else if (dice < 990)
 			assert_int_equal(zdb_jump(u.ns), 0);
 		else if (dice < 995) {
+			job_end(&u, &job, i);
 			zu_close(&u);
 			assert_int_equal(zu_open(&u), 0);
 			assert_false(zdb_ns_recovery(u.ns)->unclean);
 			compare(&u, &m);
 		} else {
+			job_end(&u, &job, i);
 			crash(&u, &m, &last);
 			compare(&u, &m);
 		}
 	}
+	job_end(&u, &job, STEPS);
 	compare(&u, &m);
 	zu_close(&u);
 	zu_teardown(&u);
