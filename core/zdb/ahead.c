@@ -505,10 +505,14 @@ static int left_settle(struct left *l, const struct mark *m)
 int ahead_settle(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size)
 {
 	struct left l = {.ns = ns, .is = {.named = {true, true}}};
-	int rc = ns->eng->read_only ? 0 : left_list(&l);
+	int rc = left_list(&l);
 
 	if (rc == -ENOENT || (rc == 0 && !l.any))
 		return 0; /* that there is no directory is for others to tell */
+	if (rc == 0 && ns->eng->read_only) {
+		ns->recovery.ahead_waits = l.is.number + 1;
+		return 0;
+	}
 	l.drop_others = true;
 	suffix_make(l.is.suffix, l.closed_size);
 	if (rc == 0)

@@ -168,6 +168,11 @@ int zdb_jump(struct zdb_ns *ns)
 	return rc != 0 ? rc : rotate(ns);
 }
 
+bool zdb_ns_is_ahead(const struct zdb_ns *ns)
+{
+	return ns->ahead != NULL;
+}
+
 bool zdb_rotation_is_long(const struct zdb_ns *ns)
 {
 	return ns->ahead != NULL || (!ahead_can(ns) && ns->data.size - ns->synced > LONG_ROTATION);

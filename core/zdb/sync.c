@@ -468,8 +468,8 @@ static struct zdb_sync *writeback_job(struct zdb_ns *ns)
 }
 
 /*
- * Not each time that the log is so long: a sync stops those who write for as long as the file system's journal takes, and what the fastest
- * writer writes in a second is read again in a second.
+ * Not each time that the log is so long: a sync stops those who write for as long as what they need of the disk (a block bitmap, a journal's
+ * commit) waits behind its writes, and what the fastest writer writes in a second is read again in a second.
  */
 static bool marker_due(const struct zdb_ns *ns, uint64_t now_ms, uint64_t *next_ms)
 {

@@ -170,6 +170,10 @@ static int verify_ns(struct verify *v)
 	if (ns->recovery.unclean)
 		finding(v, 1, "not stopped cleanly: the log is to be replayed from d%u offset %u",
 			ns->mark.file, ns->mark.offset);
+	if (ns->recovery.ahead_waits > 0)
+		finding(v, 1,
+			"i%u and d%u have not got their names yet: what is in them is for a start to settle",
+			ns->recovery.ahead_waits, ns->recovery.ahead_waits);
 	for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
 		rc = verify_index(v, n, buf);
 	for (uint32_t n = 0; rc == 0 && n <= ns->data.number; n++)

@@ -208,6 +208,8 @@ struct zdb_recovery {
 	uint32_t index_torn;    /* index files that could not be read to their end */
 	uint32_t index_brought; /* index files that came back from the stores' bundles */
 	uint32_t headers_made;  /* headerless last files that got their header */
+	uint32_t
+		ahead_waits; /* read-only: number of a pair ahead of a closed segment; what is in it is not seen */
 	uint64_t
 		ahead_dropped; /* bytes of log behind a closed segment that a power cut has torn: never durable, dropped */
 };
@@ -294,11 +296,13 @@ int zdb_flight_done(struct zdb_flight *flight);
 int zdb_jump(struct zdb_ns *ns);
 
 /*
- * A rotation makes the segment that it closes durable, in the owner's thread, for as long as the disk takes.  Who has others to serve
+ * A rotation makes the segment that it closes durable, in the owner's thread, for as long as the disk takes, unless it may go on ahead.  Who has others to serve
  * meanwhile lets a sync of kind ZDB_SYNC_INDEX come first when there is much to make durable.
+ * _is_ahead: the segment closed before is not durable yet; the sync that is to be had from zdb_tick() now makes it so.
  * _fills: whether zdb_set() of a value of vlen bytes in all would rotate.
  */
 bool zdb_rotation_is_long(const struct zdb_ns *ns);
+bool zdb_ns_is_ahead(const struct zdb_ns *ns);
 bool zdb_set_fills(const struct zdb_ns *ns, size_t klen, uint64_t vlen);
 
 /* Whether the active index file got a record since it is active, and seconds since the last rotation or open. */

@@ -8,6 +8,9 @@
 #include "core/base/clock.h"
 #include "core/zdbd/zdbd_int.h"
 
+/* So often a command waits for its rotation: another client may have filled the next segment meanwhile. */
+#define ROTATION_WAITS 3
+
 static void start(struct zns *z);
 
 static void sync_job_run(struct worker_job *job)
@@ -146,12 +149,17 @@ bool sync_before_rotation(struct client *c)
 	struct zns *z = NULL;
 
 	/* mirrors have been sent the command: another one for the same key must not overtake it here */
-	if (c->op.step == 0 && list_is_empty(&c->d->mirrors) && zdb_rotation_is_long(c->ns))
+	if (c->op.step < ROTATION_WAITS && list_is_empty(&c->d->mirrors) && zdb_rotation_is_long(c->ns))
 		z = zns_of(c->d, c->ns);
 	if (!z)
 		return false;
-	c->op.step = 1;
+	c->op.step++;
 	sync_then_again(c, z, true);
+	/* the one that runs is enough: when the closed segment is durable the next rotation goes on ahead */
+	if (z->sync && zdb_ns_is_ahead(c->ns)) {
+		list_del(&c->op.sync.link);
+		list_add_tail(&z->served, &c->op.sync.link);
+	}
 	return true;
 }
 

@@ -315,6 +315,11 @@ static void report_recovery(struct zdb_ns *ns)
 		 (unsigned long long)r->data_cut_bytes, (unsigned long long)r->index_cut_bytes,
 		 r->index_appended, r->index_rewritten, r->index_restored, r->index_lost, r->gaps,
 		 r->damaged);
+	if (r->ahead_waits > 0)
+		log_warn("i%u and d%u have not got their names yet, and nothing can be written here: what is "
+			 "in them is not "
+			 "seen namespace=%s",
+			 r->ahead_waits, r->ahead_waits, zdb_ns_name(ns));
 	if (r->ahead_dropped > 0)
 		log_warn("dropped %llu bytes of log behind a segment that a power cut has torn: they were "
 			 "never durable namespace=%s",

@@ -100,7 +100,7 @@ void sync_wait(struct zns *z, struct sync_waiter *w, bool index);
 void sync_cancel(struct sync_waiter *w);
 /* Blocks the command at hand until a sync that begins now has ended, well or not; it comes again then. */
 void sync_then_again(struct client *c, struct zns *z, bool index);
-/* The command at hand is about to rotate. True: the worker syncs first, the command is blocked and comes again. At most once for each. */
+/* The command at hand is about to rotate. True: the worker syncs first, the command is blocked and comes again; a few times at most. */
 bool sync_before_rotation(struct client *c);
 /* Begins what is wanted. At the end of each turn. */
 void sync_start_wanted(struct zdbd *d);

@@ -432,8 +432,17 @@ static void litter_goes(void **state)
 	finish(&u);
 }
 
+static void finding(void *ctx, int level, const char *ns, const char *text)
+{
+	unsigned *said = ctx;
+
+	(void)ns;
+	*said += level == 1 && strncmp(text, "i1 and d1 have not got", 22) == 0;
+}
+
 static void who_only_looks_sees_the_closed_one(void **state)
 {
+	unsigned said = 0;
 	struct zu u;
 
 	(void)state;
@@ -445,6 +454,8 @@ static void who_only_looks_sees_the_closed_one(void **state)
 	assert_int_equal(temporary(&u), 2);
 	only_the_closed_one(&u);
 	zu_crash(&u);
+	assert_int_equal(zdb_verify(&u.opt, finding, &said), 1);
+	assert_int_equal(said, 1);
 	u.opt.read_only = false;
 	assert_int_equal(zu_open(&u), 0);
 	all_there(&u);
