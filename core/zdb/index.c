@@ -200,7 +200,7 @@ int index_append(struct zdb_ns *ns, struct idx_rec *r, const void *key, uint32_t
 		return rc;
 	ns->prev_index = *off;
 	ns->record_since = true;
-	if (ns->mode == ZDB_USER && r->parent_off == 0 && ns->ambiguous &&
+	if (ns->mode == ZDB_USER && r->parent_off == 0 && ns->doubt_sector != 0 &&
 	    crosses_into_zeros(b, iov.iov_len, *off))
 		ns->doubt_end = ns->data.size; /* neither of the two proves the other's key */
 	return 0;

@@ -334,7 +334,7 @@ void ns_unload(struct zdb_ns *ns)
 	ns->rewritten = NULL;
 	ns->rewritten_count = ns->rewritten_cap = 0;
 	ns->opened = ns->ambiguous = false;
-	ns->doubt_end = 0;
+	ns->doubt_end = ns->doubt_lasts = 0;
 	ns->write_error = 0;
 	ns->flush_failed = false;
 	memset(ns->memos, 0, sizeof(ns->memos));

@@ -108,7 +108,7 @@ void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data, bool 
 	ns->synced = ns->data.size;
 	ns->index_synced = ns->index.size;
 	ns->ambiguous = false;
-	ns->doubt_end = 0;
+	ns->doubt_end = ns->doubt_lasts = 0;
 	ns->record_since = false;
 	ns->jumped_ms = clock_mono_ms();
 	ns->eng->stats.rotations++;

@@ -32,24 +32,35 @@ static int rewrites_bound(struct zdb_ns *ns)
 /*
  * A record whose header and key cross a sector border, with nothing but zeros from there to that sector's end, looks the
  * same when that sector never reached the disk.  When such a record is made durable, the marker moves behind it, so that
- * recovery never has to guess.
+ * recovery never has to guess.  The last byte of that sector; 0: it is no such record.
  */
-static bool looks_torn(uint32_t start, const uint8_t *head, const uint8_t *key, size_t klen,
-		       const uint8_t *value, size_t vlen)
+static uint32_t torn_sector(uint32_t start, const uint8_t *head, const uint8_t *key, size_t klen,
+			    const uint8_t *value, size_t vlen)
 {
 	uint32_t border = (start / SECTOR + 1) * SECTOR, span = border - start;
 
 	if (span >= DAT_RECORD + klen)
-		return false;
+		return 0;
 	for (size_t i = span; i < DAT_RECORD + klen; i++)
 		if ((i < DAT_RECORD ? head[i] : key[i - DAT_RECORD]) != 0)
-			return false;
+			return 0;
 	if (vlen > SECTOR - (DAT_RECORD + klen - span))
 		vlen = SECTOR - (DAT_RECORD + klen - span);
 	for (size_t i = 0; i < vlen; i++)
 		if (value[i] != 0)
-			return false;
-	return true;
+			return 0;
+	return border + (SECTOR - 1);
+}
+
+/*
+ * A record behind it begins with a byte that is not zero.  In the sector that might have been lost it ends the doubt; one that begins
+ * later says nothing of that sector, and only a sync helps.
+ */
+static void doubt_followed(struct zdb_ns *ns, uint32_t off)
+{
+	if (off > ns->doubt_sector && ns->doubt_end > ns->doubt_lasts)
+		ns->doubt_lasts = ns->doubt_end;
+	ns->doubt_end = 0;
 }
 
 static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *key, const void *value,
@@ -67,9 +78,9 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 			 r->len > 0 ? lent : NULL);
 	if (rc != 0)
 		return rc;
-	/* A record behind it ends the doubt: it begins with a byte that is not zero, in the sector that might have been lost. */
-	ns->doubt_end = 0;
-	if (looks_torn(*off, head, key, r->klen, value, r->len)) {
+	doubt_followed(ns, *off);
+	ns->doubt_sector = torn_sector(*off, head, key, r->klen, value, r->len);
+	if (ns->doubt_sector != 0) {
 		ns->ambiguous = true;
 		/* The index knows of all others: not of a deletion yet, nor, in sequential mode, what a header said. */
 		if ((r->flags & FLAG_DELETED) != 0 || (ns->mode == ZDB_SEQ && dat_head_crosses(*off)))
@@ -83,7 +94,8 @@ static int log_append(struct zdb_ns *ns, const struct dat_rec *r, const void *ke
 static void log_take_back(struct zdb_ns *ns, uint32_t off, uint32_t prev)
 {
 	ns->prev_data = prev;
-	ns->doubt_end = off;                /* it may have ended one */
+	ns->doubt_lasts = off; /* it may have ended one */
+	ns->doubt_end = 0;
 	(void)tail_cut(ns, &ns->data, off); /* sets write_error when it fails */
 }
 
@@ -298,7 +310,7 @@ int zdb_set_lent(struct zdb_ns *ns, const void *key, size_t klen, const void *va
 
 bool zdb_ns_doubtful(const struct zdb_ns *ns)
 {
-	return ns->doubt_end > ns->synced;
+	return ns->doubt_end > ns->synced || ns->doubt_lasts > ns->synced;
 }
 
 int zdb_del(struct zdb_ns *ns, const void *key, size_t klen, uint32_t ts)

@@ -181,8 +181,12 @@ struct zdb_ns {
 	struct mark mark; /* as on disk; state 0 = none */
 	uint64_t stamp;   /* of this opening */
 	bool ambiguous;   /* the unsynced log holds a record that a lost sector would look like (write.c) */
-	uint32_t
-		doubt_end; /* end of the log when it ends with a record that looks so, and the index does not tell: in doubt until `synced` reaches it, or a record follows */
+	/*
+	 * End of the log when it ends with a record that looks so, and the index does not tell: in doubt until `synced` reaches it, or
+	 * a record follows in the sector that it is about, whose last byte is doubt_sector.  With a follower behind that sector
+	 * only a sync helps: the newest end of such a record is doubt_lasts.
+	 */
+	uint32_t doubt_end, doubt_sector, doubt_lasts;
 	uint32_t durable_file, durable_off; /* at load: the log was durable up to there */
 	bool opened;                        /* the marker says open with our stamp: writing is allowed */
 	bool stale_mark; /* no clean marker on disk although nothing waits: write one at close */

@@ -58,7 +58,9 @@ struct run {
 	} acks[OPS];
 	unsigned ack_count;
 	uint64_t next_id;
-	unsigned ahead;       /* rotations that did not wait for the disk */
+	uint64_t answered
+		[OPS];  /* recorded calls when it could be answered, no sync being needed; 0 it could not */
+	unsigned ahead; /* rotations that did not wait for the disk */
 	struct zdb_sync *job; /* one of the tick's, between two of its rounds */
 };
 
@@ -215,8 +217,16 @@ static bool is_ahead(const struct run *r)
 	return found;
 }
 
+/* With gather_writes and flights answers wait for a flush, which is not looked at here. */
+static void could_answer(struct run *r, unsigned before)
+{
+	if (r->ops > before && !r->u.opt.gather_writes && !zdb_ns_doubtful(r->u.ns))
+		r->answered[before] = sim_disk_calls(r->disk);
+}
+
 static void one_step(struct run *r)
 {
+	unsigned before = r->ops;
 	unsigned count, key = pick_live(r, &count);
 	uint64_t dice = test_random(&r->rng) % 100;
 
@@ -240,6 +250,7 @@ static void one_step(struct run *r)
 	} else {
 		assert_int_equal(zdb_flush(r->u.eng), 0);
 	}
+	could_answer(r, before);
 	for (unsigned i = 0; i < 3; i++)
 		fleet_step(&r->fleet, test_random(&r->rng));
 	if (r->job != NULL && test_random(&r->rng) % 4 == 0)
@@ -438,20 +449,6 @@ static void read_state(struct run *r, struct zu *u, struct state *s, const char 
 	assert_int_equal(x.count, live);
 }
 
-/*
- * Of the operations that had begun, how many a kill leaves: it takes back the one that it met, and one before that whose record is
- * in doubt (zdb_ns_doubtful).  Those that wrote nothing do not count.
- */
-static unsigned kept_by_kill(const struct run *r, unsigned begun)
-{
-	for (unsigned lost = 0; begun > 0 && lost < 2; begun--) {
-		uint64_t end = begun < r->ops ? r->started[begun] : sim_disk_calls(r->disk);
-
-		lost += end != r->started[begun - 1];
-	}
-	return begun;
-}
-
 static void check_cut(struct run *r, uint64_t cut, enum sim_policy policy, uint64_t seed, const char *out)
 {
 	static const char *const names[] = {"drop", "keep", "prefix", "random", "sectors"};
@@ -476,8 +473,10 @@ static void check_cut(struct run *r, uint64_t cut, enum sim_policy policy, uint6
 	if (zu_open(&u) != 0)
 		fail_msg("%s: does not open: %s", where, u.why);
 	read_state(r, &u, &s, where);
-	if (policy == SIM_KEEP && !r->u.opt.gather_writes && kept_by_kill(r, upper) > lower)
-		lower = kept_by_kill(r, upper);
+	/* A kill takes nothing back that could be answered at once. */
+	for (unsigned i = 0; policy == SIM_KEEP && i < r->ops; i++)
+		if (r->answered[i] != 0 && r->answered[i] <= cut && i + 1 > lower)
+			lower = i + 1;
 	p = matching_prefix(r, &s, lower, upper);
 	if (p < 0)
 		fail_msg("%s: not the state after any of %u..%u operations (but after %d)", where, lower,

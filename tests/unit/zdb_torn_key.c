@@ -397,6 +397,37 @@ static void without_a_parent_nothing_tells(void **state)
 	stays_as(&t, &t.after, NO_KEY);
 }
 
+/* A record behind it tells that the sector came if it begins in there; behind a value of zeros that fills the sector it does not. */
+static void a_follower_tells_if_it_begins_in_that_sector(void **state)
+{
+	static const uint8_t zeros[2 * SECTOR];
+	uint8_t key[KEY_SIZE] = {PLAIN};
+	uint32_t rest = SECTOR - (KEY_SIZE - SEEN);
+
+	(void)state;
+	for (uint32_t len = rest - 1; len <= rest + SECTOR; len += len < rest + 1 ? 1 : SECTOR - 1) {
+		struct zdb_set_result r;
+		struct torn t;
+
+		fill(&t, ZDB_USER, false, "a new key, zeros");
+		pad_both(&t);
+		mark(&t);
+		t.before = figures(&t);
+		assert_int_equal(zdb_set(t.u.ns, key, sizeof(key), zeros, len, 1000, &r), 0);
+		assert_true(zdb_ns_doubtful(t.u.ns));
+		assert_int_equal(zu_seq_set(&t.u, LONGER, "behind it"), 0);
+		assert_int_equal(zdb_ns_doubtful(t.u.ns), len >= rest);
+		assert_int_equal(zu_seq_set(&t.u, LONGER, "and one more"), 0);
+		assert_int_equal(zdb_ns_doubtful(t.u.ns), len >= rest);
+		if (len >= rest)
+			assert_int_equal(zdb_sync(t.u.ns, ZDB_SYNC_DATA), 0);
+		assert_false(zdb_ns_doubtful(t.u.ns));
+		t.after = figures(&t);
+		zu_crash(&t.u);
+		stays_as(&t, &t.after, NO_KEY);
+	}
+}
+
 /* A sector takes checksum, time, key and payload of an update; its copy in the index is whole, and says nothing of the payload. */
 static void a_torn_head_brings_no_zeros(void **state)
 {
@@ -443,6 +474,7 @@ int main(void)
 		cmocka_unit_test(a_parent_tells_the_key),
 		cmocka_unit_test(torn_in_both_files),
 		cmocka_unit_test(without_a_parent_nothing_tells),
+		cmocka_unit_test(a_follower_tells_if_it_begins_in_that_sector),
 		cmocka_unit_test(a_torn_head_brings_no_zeros),
 	};
 
