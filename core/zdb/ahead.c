@@ -21,6 +21,7 @@
 
 #define AHEAD_MIN                                                                                            \
 	(1u << 20) /* bytes of log that are not durable: with less a rotation takes no time to speak of */
+#define NEXT        ".next-"
 #define SUFFIX_SIZE 16u /* ".next-01234567" */
 
 struct ahead {
@@ -34,7 +35,7 @@ struct ahead {
 
 static void suffix_make(char suffix[SUFFIX_SIZE], uint32_t closed_size)
 {
-	(void)snprintf(suffix, SUFFIX_SIZE, ".next-%08x", closed_size);
+	(void)snprintf(suffix, SUFFIX_SIZE, NEXT "%08x", closed_size);
 }
 
 static const char *suffix_of(const struct ahead *a, enum which which)
@@ -279,33 +280,22 @@ struct left {
 	struct ahead is; /* `named`: of those that are not there under their other name */
 };
 
-static bool parse_hex32(const char *s, uint32_t *n)
-{
-	*n = 0;
-	for (int i = 0; i < 8; i++, s++) {
-		int digit = *s >= '0' && *s <= '9' ? *s - '0' : *s >= 'a' && *s <= 'f' ? *s - 'a' + 10 : -1;
-
-		if (digit < 0)
-			return false;
-		*n = *n << 4 | (uint32_t)digit;
-	}
-	return *s == '\0';
-}
-
-/* "d18.next-0001f000" -> 18, 0x1f000. */
+/* "d18.next-0001f000" -> 18, 0x1f000.  Only as it is written here: it is found again by that. */
 static bool parse_name(const char *name, char letter, uint32_t *number, uint32_t *closed_size)
 {
-	uint64_t n = 0;
-	const char *p = name + 1;
+	const char *dot = strchr(name, '.');
+	char again[1 + 10 + SUFFIX_SIZE];
+	uint64_t n, size;
 
-	if (name[0] != letter || *p < '1' || *p > '9')
-		return false;
-	for (; *p >= '0' && *p <= '9' && n < UINT32_MAX; p++)
-		n = n * 10 + (uint64_t)(*p - '0');
-	if (n >= UINT32_MAX || strncmp(p, ".next-", 6) != 0)
+	if (name[0] != letter || dot == NULL || !str_starts(dot, NEXT) ||
+	    str_parse_u64_n(name + 1, (size_t)(dot - name - 1), &n) != 0 ||
+	    str_parse_u64_base(dot + strlen(NEXT), 16, &size) != 0 || n == 0 || n >= UINT32_MAX ||
+	    size > UINT32_MAX)
 		return false;
 	*number = (uint32_t)n;
-	return parse_hex32(p + 6, closed_size);
+	*closed_size = (uint32_t)size;
+	(void)snprintf(again, sizeof(again), "%c%u" NEXT "%08x", letter, *number, *closed_size);
+	return strcmp(again, name) == 0;
 }
 
 static void drop_name(const struct left *l, const char *name)
