@@ -171,6 +171,11 @@ bool service_is_up(const struct service *s)
 	return strcmp(s->state, "Running") == 0 || strcmp(s->state, "Success") == 0;
 }
 
+bool service_is_done(const struct service *s)
+{
+	return strcmp(s->state, "Success") == 0;
+}
+
 int service_exit_code(const struct service *s)
 {
 	const char *comma = strrchr(s->state, ',');

@@ -34,8 +34,11 @@ int services_command(const char *socket, struct err_text *err, const char *fmt, 
 /* NULL when there is none of that name. */
 const struct service *services_find(const struct services *s, const char *name);
 
-/* Running, or a oneshot that succeeded. */
+/* Running (a oneshot, too, until it ends), or a oneshot that succeeded. */
 bool service_is_up(const struct service *s);
+
+/* A oneshot that succeeded. */
+bool service_is_done(const struct service *s);
 
 /* The exit code of a state that says how its process ended, -1 for any other state. */
 int service_exit_code(const struct service *s);

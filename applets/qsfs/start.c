@@ -165,7 +165,7 @@ static void look_around(struct start *s, struct services *list, struct watch *w,
 		str_fmt(p->text, sizeof(p->text), "%zu of %zu services are up, waiting for %s", w->up,
 			w->want, w->waiting);
 		init = services_find(list, "init");
-		s->created |= init && service_is_up(init);
+		s->created |= init && service_is_done(init); /* while it runs it is up, too */
 	}
 	if (w->up < w->want) {
 		reason_volume(s->v, &p->says);

@@ -132,6 +132,11 @@ int state_created(const struct volume *v)
 	return rc ? log_code(rc, "cannot remove %s", marker) : 0;
 }
 
+bool state_is_on_stores(const struct volume *v)
+{
+	return has(v->front, "zstor/volume");
+}
+
 void state_undo_new(const struct volume *v)
 {
 	file_rm_tree(v->front);

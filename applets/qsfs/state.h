@@ -36,6 +36,9 @@ int state_make_keys(const struct volume *v, enum state_found found);
 /* The stores know the volume now. */
 int state_created(const struct volume *v);
 
+/* Whether zstor has written down that it made the volume: then its keys must stay, whatever became of the start. */
+bool state_is_on_stores(const struct volume *v);
+
 /* Takes away what a failed start of a new volume had made. */
 void state_undo_new(const struct volume *v);
 

@@ -146,7 +146,7 @@ static int up_locked(struct volume *v, const struct up_conf *c, enum state_found
 		rc = run(&s, c, found != STATE_EXISTING, lock);
 	else
 		close(lock);
-	if (rc != EXIT_DONE && found == STATE_NEW && !s.created)
+	if (rc != EXIT_DONE && found == STATE_NEW && !s.created && !state_is_on_stores(v))
 		state_undo_new(v);
 	start_release(&s);
 	return rc;

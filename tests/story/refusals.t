@@ -74,6 +74,19 @@ refused "remote stores without a key" 6 "--new" qsfs up -c "$C"
 ok "dry-run prints the derived configuration and makes nothing" sh -c "'$QSFS' up -n -c '$C' | grep -q minimal_shards && [ ! -d '$D/front' ]"
 refused "stores that are all down, for a new volume" any "metadata" qsfs up --new -t 20s -c "$C"
 ok "nothing half-made is left" sh -c "[ ! -d '$D/keys' ] && [ ! -d '$D/front' ]"
+# One that says nothing: the service that makes the volume runs for a while, and fails.
+exec 3< <(exec python3 -c "
+import socket, time
+store = socket.create_server(('127.0.0.1', 0))
+print(store.getsockname()[1], flush=True)
+time.sleep(300)")
+silent=$!
+read -r port <&3
+sed "s/:11$/:$port/" "$C" >"$T/silent.ini" && chmod 600 "$T/silent.ini"
+refused "a store that says nothing, for a new volume" any "metadata" qsfs up --new -c "$T/silent.ini"
+ok "nothing half-made is left" sh -c "[ ! -d '$D/keys' ] && [ ! -d '$D/front' ]"
+kill "$silent"
+exec 3<&-
 not_ok "nothing is mounted" mountpoint -q "$M"
 
 # --- a volume that is up -----------------------------------------------------------------------------------------
