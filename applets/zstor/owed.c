@@ -180,6 +180,7 @@ static bool is_due(struct zstor *z, const struct owed *o)
 	case SPOOL_GARBAGE:
 		return !z->draining && o->after_sequence != GARBAGE_LATER &&
 		       z->vol.local.sequence >= o->after_sequence + GARBAGE_DELAY;
+	case SPOOL_DROPPING:   /* not certain yet */
 	case SPOOL_DESCRIPTOR: /* carried by the next recovery point */
 	case SPOOL_INDEX:
 	case SPOOL_FENCE:
@@ -307,6 +308,11 @@ bool owed_has(struct zstor *z, enum spool_kind kind, const char *ns, uint64_t fi
 			return true;
 	}
 	return false;
+}
+
+bool owed_drops(struct zstor *z, const char *ns)
+{
+	return owed_has(z, SPOOL_NSDROP, ns, 0) || owed_has(z, SPOOL_DROPPING, ns, 0);
 }
 
 void owed_count(struct zstor *z, struct owed_totals *t)

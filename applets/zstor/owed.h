@@ -71,6 +71,8 @@ void owed_intent(const struct owed *o, struct spool_intent *in);
 
 /* Whether this is owed: the segment, or the bundle, of that number. */
 bool owed_has(struct zstor *z, enum spool_kind kind, const char *ns, uint64_t first);
+/* Whether the namespace was deleted or flushed, or is just being, and the stores have not given it up yet. */
+bool owed_drops(struct zstor *z, const char *ns);
 
 struct owed_totals {
 	uint64_t files, bytes, parked, pieces, garbage, unpublished;

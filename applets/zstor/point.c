@@ -308,7 +308,7 @@ static void tell_stored(struct zstor *z)
 		}
 		(void)str_copy(told.name, sizeof(told.name), z->vol.last.ns[i].name);
 		told.segment = z->vol.last.ns[i].closed;
-		is_dropped = owed_has(z, SPOOL_NSDROP, told.name, 0);
+		is_dropped = owed_drops(z, told.name);
 		pthread_mutex_unlock(&z->lock);
 		if (is_dropped || !told.segment)
 			continue;
@@ -360,11 +360,14 @@ static int refuse_drops(struct point *p)
 	{
 		const struct owed *o = container_of(it, struct owed, link);
 
-		if (rc < 0 || o->kind != SPOOL_NSDROP)
+		if (rc < 0 || (o->kind != SPOOL_NSDROP && o->kind != SPOOL_DROPPING))
 			continue;
-		snprintf(p->why, ZS_WHY,
-			 "namespace %s was deleted or flushed, a new generation comes first%s%s", o->ns,
-			 o->error[0] ? ": " : "", o->error);
+		if (o->kind == SPOOL_DROPPING)
+			snprintf(p->why, ZS_WHY, "namespace %s is being deleted or flushed", o->ns);
+		else
+			snprintf(p->why, ZS_WHY,
+				 "namespace %s was deleted or flushed, a new generation comes first%s%s",
+				 o->ns, o->error[0] ? ": " : "", o->error);
 		rc = -EAGAIN;
 	}
 	p->generation = z->vol.local.generation;

@@ -147,17 +147,16 @@ int point_make_manifest(struct point *p)
 	char why[ZS_WHY] = "";
 	int rc = 0;
 
-	for (unsigned i = 0; i < p->m.count;) {
-		struct manifest_ns *ns = &p->m.ns[i];
-
-		if (is_in_cut(p, ns->name)) {
-			i++;
+	/* What was deleted has left the last manifest with its nsdrop (vol_forget_ns). */
+	for (unsigned i = 0; i < p->m.count; i++) {
+		if (is_in_cut(p, p->m.ns[i].name))
 			continue;
-		}
-		rc = give_up_tails(p, ns);
-		if (rc < 0)
-			return rc;
-		manifest_remove(&p->m, ns->name, ns->name_len);
+		snprintf(p->why, ZS_WHY,
+			 "namespace %s is stored, was not deleted, and the front zdb does not have it: bring "
+			 "its files back, or "
+			 "make it again and delete it",
+			 p->m.ns[i].name);
+		return -EAGAIN;
 	}
 	for (size_t i = 0; rc == 0 && i < p->cuts.count; i++)
 		rc = add_namespace(p, &p->cuts.list[i]);

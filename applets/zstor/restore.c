@@ -118,7 +118,7 @@ static int look_here(struct zstor *z, unsigned *here, unsigned *gone, const char
 			rc = z->vol.last.ns[i].closed || z->vol.last.ns[i].tails_count ? 0 : 2;
 		if (rc == 1) {
 			(*here)++;
-		} else if (rc == 0 && !owed_has(z, SPOOL_NSDROP, name, 0)) {
+		} else if (rc == 0 && !owed_drops(z, name)) {
 			(*gone)++;
 			*gone_name = name;
 		}

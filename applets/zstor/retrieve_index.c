@@ -145,7 +145,7 @@ static int may_ask(struct job *j)
 	rc = owed_refresh(z, true);
 	if (rc < 0) {
 		snprintf(j->why, ZS_WHY, "cannot read the spool: %s", err_str(rc));
-	} else if (owed_has(z, SPOOL_NSDROP, j->ns, 0)) {
+	} else if (owed_drops(j->z, j->ns)) {
 		snprintf(j->why, ZS_WHY, "namespace %s was emptied, and the stores do not know yet", j->ns);
 		rc = -EAGAIN;
 	}

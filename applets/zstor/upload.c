@@ -424,6 +424,7 @@ static int pay(struct zstor *z, struct obj_work *w, const struct owed *o, char *
 		return pay_garbage(z, w, o, why);
 	case SPOOL_NSDROP:
 		return pay_nsdrop(z, w, o, why);
+	case SPOOL_DROPPING:
 	case SPOOL_DESCRIPTOR:
 	case SPOOL_INDEX:
 	case SPOOL_FENCE:

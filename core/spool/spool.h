@@ -7,7 +7,7 @@
  *file system.
  *
  * Writers: zdbd (rotations, namespace events), hook (beside an original server), zstor (debts, garbage).
- * Remover: zstor alone, after the thing is stored. Readers without any daemon: wait_hooks, `qsfs status`.
+ * Remover: zstor alone, after the thing is stored (of SPOOL_DROPPING: zdbd). Readers without any daemon: wait_hooks, `qsfs status`.
  *
  * An intention is identified by its key (kind and, as the kind has them, namespace, first and last, name, path): a second put of the same
  *key replaces the first atomically and gets a higher `seq`, so that there are never two, and an older one
@@ -55,6 +55,8 @@ enum spool_kind {
 	SPOOL_FILE = 7,  /* path: a file of somebody's choosing (`zstor store --notblocking`) */
 	SPOOL_INDEX = 8, /* ns, first = n: payload = snapshot of index i<n> (upstream-format volumes) */
 	SPOOL_FENCE = 9, /* generation = the newer one that was seen: this front end is fenced */
+	SPOOL_DROPPING =
+		10, /* ns: is being deleted or flushed; SPOOL_NSDROP follows, or it is taken back: by zdbd alone */
 };
 
 struct spool_intent {

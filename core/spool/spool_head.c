@@ -38,9 +38,10 @@
 #define NS_NAME_PART_MAX 96u /* longer namespaces are hashed in file names */
 
 static const char *const kind_names[] = {
-	[SPOOL_SEGMENT] = "segment", [SPOOL_BUNDLE] = "bundle",   [SPOOL_DESCRIPTOR] = "descriptor",
-	[SPOOL_NSDROP] = "nsdrop",   [SPOOL_GARBAGE] = "garbage", [SPOOL_PIECE] = "piece",
-	[SPOOL_FILE] = "file",       [SPOOL_INDEX] = "index",     [SPOOL_FENCE] = "fence",
+	[SPOOL_SEGMENT] = "segment",   [SPOOL_BUNDLE] = "bundle",   [SPOOL_DESCRIPTOR] = "descriptor",
+	[SPOOL_NSDROP] = "nsdrop",     [SPOOL_GARBAGE] = "garbage", [SPOOL_PIECE] = "piece",
+	[SPOOL_FILE] = "file",         [SPOOL_INDEX] = "index",     [SPOOL_FENCE] = "fence",
+	[SPOOL_DROPPING] = "dropping",
 };
 
 const char *spool_kind_name(enum spool_kind kind)
@@ -52,7 +53,7 @@ const char *spool_kind_name(enum spool_kind kind)
 
 bool spool_intent_valid(const struct spool_intent *in)
 {
-	if (in->kind < SPOOL_SEGMENT || in->kind > SPOOL_FENCE)
+	if (in->kind < SPOOL_SEGMENT || in->kind > SPOOL_KIND_LAST)
 		return false;
 	if (strnlen(in->ns, sizeof(in->ns)) > SPOOL_NS_MAX || strchr(in->ns, '/'))
 		return false;
@@ -97,7 +98,7 @@ int spool_head_decode(const uint8_t head[SPOOL_HEAD_BYTES], size_t *path_len, ui
 	memset(in, 0, sizeof(*in));
 	if (memcmp(head, HEAD_MAGIC, 4) != 0 || get_u32le(head + 508) != crc_castagnoli(0, head, 508))
 		return -E_CORRUPT;
-	if (get_u16le(head + 4) != FORMAT_VERSION || head[6] < SPOOL_SEGMENT || head[6] > SPOOL_FENCE)
+	if (get_u16le(head + 4) != FORMAT_VERSION || head[6] < SPOOL_SEGMENT || head[6] > SPOOL_KIND_LAST)
 		return -E_CORRUPT;
 	*path_len = get_u16le(head + 86);
 	*path_crc = get_u32le(head + 500);
@@ -211,6 +212,7 @@ void spool_file_name(const struct spool_intent *in, char name[SPOOL_FILE_NAME_MA
 		break;
 	case SPOOL_DESCRIPTOR:
 	case SPOOL_NSDROP:
+	case SPOOL_DROPPING:
 		escape(in->ns, part, sizeof(part));
 		snprintf(name, SPOOL_FILE_NAME_MAX + 1, "%s-%s", kind, part);
 		break;

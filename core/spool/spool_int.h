@@ -12,6 +12,7 @@
 
 #define SPOOL_HEAD_BYTES    512u
 #define SPOOL_NOTE_BYTES    160u
+#define SPOOL_KIND_LAST     SPOOL_DROPPING
 #define SPOOL_FILE_NAME_MAX 200u /* fits NAME_MAX with the prefixes ".tmp-..." and ".note-" */
 
 struct spool {

@@ -16,7 +16,7 @@
 
 bool spool_name_is_intent(const char *name)
 {
-	for (enum spool_kind k = SPOOL_SEGMENT; k <= SPOOL_FENCE; k++) {
+	for (enum spool_kind k = SPOOL_SEGMENT; k <= SPOOL_KIND_LAST; k++) {
 		const char *kind = spool_kind_name(k);
 		size_t len = strlen(kind);
 

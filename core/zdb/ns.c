@@ -262,6 +262,7 @@ int zdb_ns_delete(struct zdb_ns *ns)
 	char name[ZDB_NAME_MAX + 1];
 	int rc, rc2;
 
+	ns->dropped = ZDB_DROP_NOT;
 	if (!ns->alive)
 		return -ENOENT;
 	if (strcmp(ns->name, ZDB_DEFAULT) == 0)
@@ -274,6 +275,7 @@ int zdb_ns_delete(struct zdb_ns *ns)
 	/* Emptied in one step, if it can be written: what a crash leaves of the rest is an empty namespace, not a damaged one. */
 	if (ns->load_error == 0 && ns->write_error == 0 && clear_begin(ns) == 0)
 		(void)clear_files(ns, ns->data.number); /* what stays goes with its directory */
+	ns->dropped = ZDB_DROP_DONE;
 	/* The descriptor's directory first: without it the namespace does not exist, whatever is left of its data. */
 	rc = file_rm_tree(ns->index_dir);
 	rc2 = file_rm_tree(ns->data_dir);
@@ -329,14 +331,20 @@ int zdb_ns_flush(struct zdb_ns *ns)
 	uint32_t last;
 	int rc = 0;
 
+	ns->dropped = ZDB_DROP_NOT;
 	if (ns->job != NULL || ns->proofs != 0 || compact_busy(ns))
 		return -EBUSY;
 	if (ns->alive && ns->load_error == -ENOMEM) /* left in the middle of this, perhaps */
 		rc = load_again(ns);
 	if (rc == 0)
 		rc = ns_writable(ns);
-	if (rc == 0)
+	if (rc == 0) {
 		rc = clear_begin(ns);
+		/* What could not be taken back, see there, may be found by the next load. */
+		ns->dropped = rc == 0                ? ZDB_DROP_DONE
+			      : ns->write_error != 0 ? ZDB_DROP_UNKNOWN
+						     : ZDB_DROP_NOT;
+	}
 	if (rc != 0)
 		return rc;
 	last = ns->data.number;
@@ -351,6 +359,21 @@ int zdb_ns_flush(struct zdb_ns *ns)
 }
 
 /* --------------------------------------------------------------------------------------------------- properties --- */
+
+enum zdb_dropped zdb_ns_dropped(const struct zdb_ns *ns)
+{
+	return ns->dropped;
+}
+
+bool zdb_ns_is_proving(const struct zdb_ns *ns)
+{
+	return ns->proofs != 0;
+}
+
+int zdb_ns_load_error(const struct zdb_ns *ns)
+{
+	return ns->load_error;
+}
 
 const char *zdb_ns_name(const struct zdb_ns *ns)
 {

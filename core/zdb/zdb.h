@@ -640,6 +640,15 @@ int zdb_ns_reload(struct zdb_ns *ns);
  */
 int zdb_ns_flush(struct zdb_ns *ns);
 
+/* What became of the last zdb_ns_delete() or zdb_ns_flush(), whatever it returned: nothing was changed; its records are gone, or will be with the next load; that load alone can tell. */
+enum zdb_dropped { ZDB_DROP_NOT, ZDB_DROP_DONE, ZDB_DROP_UNKNOWN };
+enum zdb_dropped zdb_ns_dropped(const struct zdb_ns *ns);
+
+/* Whether a proof of it is on its way: it cannot be deleted, reloaded or flushed then. */
+bool zdb_ns_is_proving(const struct zdb_ns *ns);
+/* 0, or why nothing of it can be read. */
+int zdb_ns_load_error(const struct zdb_ns *ns);
+
 const char *zdb_ns_name(const struct zdb_ns *ns); /* NUL-terminated */
 struct zdb *zdb_ns_engine(const struct zdb_ns *ns);
 enum zdb_mode zdb_ns_mode(const struct zdb_ns *ns);

@@ -145,6 +145,7 @@ struct zdb_ns {
 	int write_error;
 	bool flush_failed; /* and that was told */
 	int load_error;    /* after a failed reload: everything answers -EIO */
+	enum zdb_dropped dropped;
 
 	/* the active pair */
 	struct tail index, data;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/base/str.h"
 #include "core/zdbd/zdbd_int.h"
 
 static struct client *client_of(struct sync_waiter *w)
@@ -70,10 +71,26 @@ static void evict_free(void *job)
 	mem_free(job);
 }
 
+/* NSDEL, RELOAD and FLUSH; they look again whose it was. */
+static void proof_waiters_resume(struct zdbd *d)
+{
+	list_each_safe(&d->clients, it)
+	{
+		struct client *c = container_of(it, struct client, all);
+
+		if (!c->awaits_proof)
+			continue;
+		c->awaits_proof = false;
+		client_resume(c, 0);
+	}
+}
+
 static void evict_finish(struct evict_job *e)
 {
 	e->result = zdb_evict_done(e->proof, e->id);
 	e->proof = NULL;
+	if (!zdb_ns_is_proving(e->ns))
+		proof_waiters_resume(e->d);
 	zdb_ns_unref(e->ns);
 }
 
@@ -347,10 +364,38 @@ static int cut_take(struct zdbd *d, struct client *c, struct cut_job **out)
 	return 0;
 }
 
+/* One that is stored and has no place now: who takes a cut without it for the whole would take it for deleted. "" = none. */
+struct unavailable {
+	const struct zdbd *d;
+	char name[ZDB_NAME_MAX + 1];
+};
+
+static void see_unavailable(void *ctx, const char *name, const char *why)
+{
+	struct unavailable *u = ctx;
+
+	(void)why;
+	if (!ns_is_temp(u->d, name))
+		str_copy(u->name, sizeof(u->name), name);
+}
+
+static void find_unavailable(const struct zdbd *d, struct unavailable *u)
+{
+	struct zdb_ns *ns = NULL;
+
+	*u = (struct unavailable){.d = d};
+	zdb_refused_each(d->eng, see_unavailable, u);
+	while ((ns = zdb_ns_next(d->eng, ns)))
+		if (zdb_ns_load_error(ns))
+			see_unavailable(u, zdb_ns_name(ns), NULL);
+}
+
 enum verdict cmd_cut(struct call *call)
 {
 	struct client *c = call->c;
 	struct cut_job *cut = c->op.job;
+	struct unavailable none;
+	char text[sizeof(none.name) + 40];
 	size_t i;
 
 	if (cut) {
@@ -359,6 +404,12 @@ enum verdict cmd_cut(struct call *call)
 		else
 			reply_cut(c, cut);
 		return DONE; /* op_end frees it */
+	}
+	find_unavailable(call->d, &none);
+	if (none.name[0]) {
+		str_fmt(text, sizeof(text), "Namespace %s is not available", none.name);
+		reply_error(c, text);
+		return DONE;
 	}
 	if (cut_take(call->d, c, &cut)) {
 		reply_error(c, "Internal Error");

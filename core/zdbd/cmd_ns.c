@@ -142,6 +142,10 @@ enum verdict cmd_nsnew(struct call *call)
 							    : "This namespace is not available");
 		return DONE;
 	}
+	if (drops_settle(call->d, false)) { /* it may be one that was dropped just now */
+		reply_error(call->c, "Could not create namespace");
+		return DONE;
+	}
 	err = zdb_ns_create(call->d->eng, name, name_len(call, 1), &ns);
 	if (err == -EINVAL)
 		reply_error(call->c, "This name is not allowed");
@@ -155,7 +159,7 @@ enum verdict cmd_nsnew(struct call *call)
 }
 
 /*
- * The engine does not remove, reload or empty a namespace while a sync or compaction of it runs. True: none runs. False: the command
+ * The engine does not remove, reload or empty a namespace while a sync, a compaction or a proof of it runs. True: none runs. False: the command
  * is blocked and comes again.
  */
 static bool quiesce(struct client *c, struct zns *z)
@@ -163,6 +167,11 @@ static bool quiesce(struct client *c, struct zns *z)
 	if (compaction_runs(c->d, z->ns)) {
 		compaction_stop(c->d);
 		c->awaits_compaction = true;
+		c->block = BLOCK_JOB;
+		return false;
+	}
+	if (zdb_ns_is_proving(z->ns)) {
+		c->awaits_proof = true;
 		c->block = BLOCK_JOB;
 		return false;
 	}
@@ -176,8 +185,9 @@ enum verdict cmd_nsdel(struct call *call)
 {
 	struct client *c = call->c;
 	struct zdb_ns *ns;
+	struct drop drop;
 	struct zns *z;
-	int err;
+	int err, told = 0;
 
 	if (ARG_LEN(call, 1) > ZDB_NAME_MAX) {
 		reply_error(c, "Namespace too long");
@@ -198,12 +208,15 @@ enum verdict cmd_nsdel(struct call *call)
 	if (z && !quiesce(c, z))
 		return BLOCKED;
 	zdb_ns_ref(ns);
-	err = ns_dropped(call->d, zdb_ns_name(ns));
-	if (!err)
+	err = drop_begin(call->d, ns, &drop);
+	if (!err) {
 		err = zdb_ns_delete(ns);
-	if (!err)
-		zns_free(z);
+		if (!err)
+			zns_free(z);
+		told = drop_end(call->d, ns, &drop);
+	}
 	zdb_ns_unref(ns);
+	err = err ? err : told;
 	if (err)
 		reply_error(c, "Could not delete this namespace");
 	else
@@ -254,7 +267,8 @@ enum verdict cmd_flush(struct call *call)
 	struct client *c = call->c;
 	struct zdb_props props;
 	struct zns *z = zns_of(call->d, c->ns);
-	int err;
+	struct drop drop;
+	int err, told = 0;
 
 	zdb_ns_props(c->ns, &props);
 	if (props.is_public || props.password_len == 0) {
@@ -271,9 +285,12 @@ enum verdict cmd_flush(struct call *call)
 		return DONE;
 	if (z && !quiesce(c, z))
 		return BLOCKED;
-	err = ns_dropped(call->d, zdb_ns_name(c->ns));
-	if (!err)
+	err = drop_begin(call->d, c->ns, &drop);
+	if (!err) {
 		err = zdb_ns_flush(c->ns);
+		told = drop_end(call->d, c->ns, &drop);
+	}
+	err = err ? err : told;
 	if (err) {
 		log_err("cannot flush namespace=%s: %s", zdb_ns_name(c->ns), err_str(err));
 		reply_error(c, "Internal Error");

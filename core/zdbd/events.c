@@ -78,20 +78,6 @@ static int spool_descriptor(struct zdbd *d, const char *ns)
 	return put(d, &in);
 }
 
-int ns_dropped(struct zdbd *d, const char *ns)
-{
-	struct zdb_ns *dropped = zdb_ns_find(d->eng, ns, strlen(ns));
-	struct zns *z = dropped ? zdb_ns_owner_data(dropped) : NULL;
-	struct spool_intent in;
-
-	if (!d->spool || ns_is_temp(d, ns))
-		return 0;
-	if (z) /* nothing of the old generation comes behind this */
-		spooling_wait(z);
-	intent_init(&in, SPOOL_NSDROP, ns);
-	return put(d, &in);
-}
-
 static int write_extent(struct spool_writer *w, const struct zdb_extent *e)
 {
 	uint8_t row[BUNDLE_EXTENT];

@@ -428,6 +428,9 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		if (zdb_ns_recovery(ns)->unclean)
 			spooling_after_crash(d, ns);
 	}
+	if (drops_settle(d, true))
+		log_warn("no recovery points before the next start: it cannot be settled which namespaces "
+			 "were dropped");
 	return set_up_default(d, why);
 }
 

@@ -154,6 +154,7 @@ struct client {
 	bool admin, writable, is_unix, master, mirror;
 	bool follows;           /* it has asked for DATA RAW */
 	bool awaits_compaction; /* blocked until the one that runs is over */
+	bool awaits_proof;      /* blocked until those of a namespace are over */
 	bool closing;           /* no more requests; closed when its replies have left */
 	bool dead;              /* closed; freed at the end of the turn */
 	bool wrote;             /* a reply of this turn speaks of a write */
@@ -408,8 +409,18 @@ struct rotation {
 
 extern const struct zdb_events zdbd_events;
 bool ns_is_temp(const struct zdbd *d, const char *name);
-/* A namespace that is stored elsewhere is about to be emptied: its successor takes a new generation. 0, or what the spool said. */
-int ns_dropped(struct zdbd *d, const char *name);
+/*
+ * A namespace that is stored elsewhere is about to be emptied or deleted (begin), and that was tried (end): its successor takes a new
+ * generation, once it is certain (drops.c). 0, or what the spool said; after a failed begin it must not be tried.
+ */
+struct drop {
+	struct spool_intent begun;
+	bool is_told;
+};
+int drop_begin(struct zdbd *d, struct zdb_ns *ns, struct drop *drop);
+int drop_end(struct zdbd *d, struct zdb_ns *ns, const struct drop *drop);
+/* What a stop in between has left, at the start; later, of namespaces that are gone: a new one of that name must wait for it. 0, or what the spool said. */
+int drops_settle(struct zdbd *d, bool at_start);
 /* Dirty list of the namespace, with what a running or failed jump-index has not taken over. Text: heap, NULL out of memory. */
 char *dirty_text(struct zns *z);
 bool dirty_numbers(struct zns *z, struct numbers *out);
@@ -495,6 +506,7 @@ struct zdbd {
 	uint64_t flights_begun, flights_landed;
 	struct worker_pool *compact_pool; /* NULL until the first one */
 	struct compaction *compaction;    /* running, or NULL */
+	bool drops_open;                  /* the spool may say `dropping` of a namespace that is gone */
 
 	struct list hooks;  /* running and finished */
 	struct list queued; /* hooks that wait for a place */
