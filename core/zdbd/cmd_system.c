@@ -388,18 +388,33 @@ enum verdict cmd_master(struct call *call)
 	return DONE;
 }
 
-static void mirror_to(struct client *m, struct client *from, const struct words *w)
+/* A command as a mirror gets it. What could not be put whole leaves a part of it behind. */
+static int put_mirrored(struct buf *b, const struct client *from, const struct words *w)
 {
+	const char *ns = zdb_ns_name(from->ns);
+	int err = resp_put_array(b, w->argc + 3);
 	size_t i;
 
-	reply_array(m, w->argc + 3);
-	reply_integer(m, (int64_t)clock_wall_s());
-	reply_text(m, zdb_ns_name(from->ns));
-	reply_integer(m, (int64_t)from->owner);
-	for (i = 0; i < w->argc; i++)
-		reply_bulk(m, w->base + w->argv[i].off, w->argv[i].len);
-	if (m->out.len > MIRROR_MAX)
+	if (!err)
+		err = resp_put_integer(b, (int64_t)clock_wall_s());
+	if (!err)
+		err = resp_put_bulk(b, ns, strlen(ns));
+	if (!err)
+		err = resp_put_integer(b, (int64_t)from->owner);
+	for (i = 0; i < w->argc && !err; i++)
+		err = resp_put_bulk(b, w->base + w->argv[i].off, w->argv[i].len);
+	return err;
+}
+
+/* Never inside the reply to what the mirror itself has asked: then it waits for the end of that. All, or no mirror any more. */
+static void mirror_to(struct client *m, const struct client *from, const struct words *w)
+{
+	struct buf *b = m->op.command ? &m->mirrored : &m->out;
+
+	if (put_mirrored(b, from, w) || b->len > MIRROR_MAX)
 		client_drop(m, "it mirrors too slowly");
+	else if (b == &m->out)
+		client_output(m);
 }
 
 void mirror_command(struct client *from, const struct words *w)
@@ -408,7 +423,15 @@ void mirror_command(struct client *from, const struct words *w)
 	{
 		struct client *m = container_of(it, struct client, mirror_link);
 
-		if (m != from && !m->op.command)
+		if (m != from)
 			mirror_to(m, from, w);
 	}
+}
+
+void mirror_go_on(struct client *m)
+{
+	if (m->mirrored.len == 0)
+		return;
+	reply_bytes(m, m->mirrored.data, m->mirrored.len);
+	buf_release(&m->mirrored);
 }

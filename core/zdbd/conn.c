@@ -127,6 +127,7 @@ void client_free_dead(struct zdbd *d)
 		d->in_total -= c->in_counted;
 		buf_release(&c->in);
 		buf_release(&c->out);
+		buf_release(&c->mirrored);
 		resp_request_release(&c->request);
 		zdb_ns_unref(c->ns);
 		mem_wipe(c->challenge, sizeof(c->challenge));
@@ -372,6 +373,7 @@ static bool execute(struct client *c, const uint8_t *request)
 		return false;
 	if (!c->dead) {
 		op_end(c);
+		mirror_go_on(c);
 		request_lent_end(c);
 		c->block = BLOCK_NONE;
 		/* a big payload leaves while it is in the processor's cache, and its buffer serves the next client */
@@ -589,6 +591,7 @@ void client_accepted(struct zdbd *d, int fd, bool is_unix)
 	list_init(&c->hold.link);
 	buf_init(&c->in, IN_MAX);
 	buf_init(&c->out, OUT_MAX);
+	buf_init(&c->mirrored, MIRROR_MAX);
 	resp_request_init(&c->request);
 	client_enter(c, zdb_ns_find(d->eng, ZDB_DEFAULT, strlen(ZDB_DEFAULT)));
 	if (!is_unix) {

@@ -183,7 +183,9 @@ struct client {
 	uint64_t wait_until_ms;
 	const char *wait_reply; /* to be sent when the command at hand is done */
 	bool waits;
-	struct list mirror_link;
+	/* MIRROR */
+	struct list mirror_link;           /* d->mirrors */
+	struct buf mirrored;               /* what came while a command of its own is at hand */
 	char challenge[CHALLENGE_LEN + 1]; /* "" = none requested */
 };
 
@@ -356,7 +358,10 @@ int spool_again(struct zdbd *d, struct zdb_ns *ns, uint32_t closed);
 const char *challenge_error(struct client *c, const uint8_t *hash, size_t len, const char *password,
 			    size_t password_len);
 
+/* To all mirrors but `from` itself: at once, or behind the reply that is being made. */
 void mirror_command(struct client *from, const struct words *w);
+/* The reply is made: what waited for it follows. It may be dead afterwards. */
+void mirror_go_on(struct client *m);
 
 /* ------------------------------------------------------------------------------------------------ hooks */
 

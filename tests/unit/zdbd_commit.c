@@ -205,6 +205,101 @@ static void always_means_before_the_answer(void **state)
 	assert_int_equal(zr_stop(&rig), 0);
 }
 
+/* ----------------------------------------------------------------------------------------------------- a mirror */
+
+/* p[1] writes, p[0] mirrors, and waits for the disk. */
+static void mirror_that_waits(struct peer p[2])
+{
+	rig.opt.datasize = 64u << 20;
+	server_start(ZDBD_FSYNC_NO);
+	first_write();
+	peer_open(&p[0], &rig);
+	peer_open(&p[1], &rig);
+	peer_send(&p[1], "SET", "k", "v");
+	peers_expect(&p[1], 1, "$1\r\nk\r\n");
+	peer_send(&p[0], "MIRROR", NULL, NULL);
+	peers_expect(&p[0], 1, "+Starting mirroring\r\n");
+	pthread_mutex_lock(&gate);
+	peer_send(&p[0], "SYNC", NULL, NULL);
+	while (syncs == 0)
+		loop_run_once(&rig.loop, 100);
+}
+
+/* Forgets the first line that has come, which must be as long as `like` (a number), or `like` itself. */
+static void expect_line(struct peer *p, const char *like)
+{
+	size_t len = strlen(like);
+
+	while (!peer_has(p, like))
+		loop_run_once(&rig.loop, 100);
+	if (like[0] == ':')
+		assert_int_equal(p->in.data[0], ':');
+	else
+		assert_memory_equal(p->in.data, like, len);
+	assert_memory_equal(p->in.data + len - 2, "\r\n", 2);
+	buf_consume(&p->in, len);
+}
+
+static void a_mirror_hears_what_came_while_it_waited(void **state)
+{
+	char value[16], command[64];
+	struct peer p[2];
+	int i;
+
+	(void)state;
+	mirror_that_waits(p);
+	for (i = 0; i < 50; i++) {
+		snprintf(value, sizeof(value), "value%02d", i);
+		peer_send(&p[1], "SET", "k", value);
+		peers_expect(&p[1], 1, "$1\r\nk\r\n");
+	}
+	peer_send(&p[0], "GET", "k", NULL);
+	peer_collect(&p[0]);
+	assert_int_equal(p[0].in.len, 0);
+	pthread_mutex_unlock(&gate);
+	/* its own answer first, then all in their order, then what it asked behind it */
+	expect_line(&p[0], "+OK\r\n");
+	for (i = 0; i < 50; i++) {
+		expect_line(&p[0], "*6\r\n");
+		expect_line(&p[0], ":1234567890\r\n");
+		expect_line(&p[0], "$7\r\ndefault\r\n");
+		expect_line(&p[0], ":3\r\n");
+		snprintf(command, sizeof(command), "$3\r\nSET\r\n$1\r\nk\r\n$7\r\nvalue%02d\r\n", i);
+		expect_line(&p[0], command);
+	}
+	peers_expect(&p[0], 1, "$7\r\nvalue49\r\n");
+	peer_close(&p[0]);
+	peer_close(&p[1]);
+	assert_int_equal(zr_stop(&rig), 0);
+}
+
+static void a_mirror_that_waits_too_long_is_cut(void **state)
+{
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
+	struct peer p[2];
+	char byte;
+
+	(void)state;
+	mirror_that_waits(p);
+	for (int i = 0; i < 5; i++) {
+		peer_send_value(&p[1], "big", 4u << 20);
+		peers_expect(&p[1], 1,
+			     i == 0 ? "$3\r\nbig\r\n" : "$-1\r\n"); /* the same again is mirrored, too */
+	}
+	while (recv(p[0].fd, &byte, 1, MSG_DONTWAIT) != 0) {
+		assert_true(clock_left_ms(deadline) > 0);
+		loop_run_once(&rig.loop, 100);
+	}
+	pthread_mutex_unlock(&gate);
+	peer_send(&p[1], "GET", "k", NULL);
+	peers_expect(&p[1], 1, "$1\r\nv\r\n");
+	peer_close(&p[0]);
+	peer_close(&p[1]);
+	assert_int_equal(zr_stop(&rig), 0);
+}
+
+/* ------------------------------------------------------------------------------------------------------- failures */
+
 static void a_failed_sync_is_never_forgotten(void **state)
 {
 	static const char refused[] = "-Cannot write data right now\r\n";
@@ -425,6 +520,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_fdatasync_serves_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(sync_keeps_its_place_and_stops_nobody, setup, teardown),
 		cmocka_unit_test_setup_teardown(always_means_before_the_answer, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_mirror_hears_what_came_while_it_waited, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_mirror_that_waits_too_long_is_cut, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_failed_sync_is_never_forgotten, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_client_that_leaves_while_it_waits, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_doubtful_deletion_is_answered_when_it_is_durable, setup,
