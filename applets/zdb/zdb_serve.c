@@ -28,6 +28,7 @@ struct server {
 	int signo;     /* that stopped us; 0 = STOP */
 	int report_fd; /* background: where the waiting parent listens; -1 = none */
 	int code;
+	bool not_ready; /* the hook `ready` refused the start */
 };
 
 /*
@@ -249,7 +250,15 @@ static int start_failed(struct server *s, int err, const struct err_text *why)
 	}
 	fprintf(stderr, "zdb: %s\n", why->text);
 	zdbd_stop_now(s->d);
-	return err == -ECANCELED && s->conf->ready_exit_0 ? 0 : ZDB_EXIT_FAILED;
+	return s->not_ready && s->conf->ready_exit_0 ? 0 : ZDB_EXIT_FAILED;
+}
+
+static int ask_ready(struct server *s, struct err_text *why)
+{
+	int err = zdbd_ready(s->d, why);
+
+	s->not_ready = err == -ECANCELED;
+	return err;
 }
 
 static int start(struct server *s, const struct zdbd_options *o)
@@ -267,7 +276,7 @@ static int start(struct server *s, const struct zdbd_options *o)
 	if (!err)
 		err = zdbd_listen(s->d, &why);
 	if (!err)
-		err = zdbd_ready(s->d, &why);
+		err = ask_ready(s, &why);
 	if (!err)
 		err = zdbd_serve(s->d, &why);
 	return err ? start_failed(s, err, &why) : 0;

@@ -71,7 +71,7 @@ struct zdbd;
 struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options);
 
 /* Runs the hook `namespaces-init` to its end (a stop signal that the loop has registered ends it: -EINTR), then opens the engine.
- * -E_LOCKED another instance holds the directories. */
+ * -E_LOCKED another instance holds the directories; -ECANCELED that hook failed where it must not. */
 int zdbd_open(struct zdbd *d, struct err_text *why);
 
 /* Binds the sockets. -EADDRINUSE, -EACCES, ... */

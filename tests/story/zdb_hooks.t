@@ -235,6 +235,11 @@ def limits():
     s.start(wait=False)
     equal(s.process.wait(LIMIT), 0, '--ready-exit-0 keeps the exit code of the original')
     s.remove('exit-ready')
+    stored = Hooked('stored', '--spool', '{dir}/spool', '--ready-exit-0')
+    stored.write('exit-namespaces-init', '3')
+    stored.start(wait=False)
+    equal(stored.process.wait(LIMIT), 1, 'but not for a restore that failed')
+    ok('nothing was opened' in stored.text() and 'begin ready I' not in stored.calls(), 'which opens nothing of a stored volume', stored.text())
     s.options.remove('--ready-exit-0')
     s.options += ['--hook-grace', '200ms']
     s.write('hold-namespace-closing', '')
