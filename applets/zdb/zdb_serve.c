@@ -245,11 +245,11 @@ static int start_failed(struct server *s, int err, const struct err_text *why)
 {
 	if (err == -EINTR) {
 		log_info("%s", why->text);
-		zdbd_stop_now(s->d);
+		zdbd_stop_now(s->d, ZDBD_STOP_ASKED);
 		return 128 + pending_signal();
 	}
 	fprintf(stderr, "zdb: %s\n", why->text);
-	zdbd_stop_now(s->d);
+	zdbd_stop_now(s->d, s->not_ready ? ZDBD_STOP_OVER : ZDBD_STOP_FAILED);
 	return s->not_ready && s->conf->ready_exit_0 ? 0 : ZDB_EXIT_FAILED;
 }
 

@@ -248,7 +248,7 @@ int zdb_dump_all(const struct zdb_conf *conf, const char *password)
 	if (err)
 		fprintf(stderr, "zdb: %s\n", why.text[0] ? why.text : err_str(err));
 	if (d)
-		zdbd_stop_now(d);
+		zdbd_stop_now(d, ZDBD_STOP_OVER);
 	zdbd_free(d);
 	loop_release(&loop);
 	return err ? ZDB_EXIT_FAILED : 0;

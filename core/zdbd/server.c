@@ -607,7 +607,7 @@ static void stop_engine(struct zdbd *d)
 	d->stop_step = STOP_CLOSING_HOOKS;
 	settle(d);
 	if (d->eng) {
-		while (d->opt.hook && (ns = zdb_ns_next(d->eng, ns)))
+		while (d->opt.hook && d->stop_hooks != ZDBD_STOP_FAILED && (ns = zdb_ns_next(d->eng, ns)))
 			closing_add(d, ns, &closing);
 		free_namespaces(d);
 		d->stop_code = zdb_close(d->eng);
@@ -645,27 +645,35 @@ void stop_hook_finished(struct zdbd *d)
 		stop_over(d);
 }
 
-void zdbd_stop(struct zdbd *d, void (*stopped)(void *ctx, int code), void *ctx)
+static void stop_begin(struct zdbd *d, enum zdbd_stop_hooks hooks)
 {
-	if (d->stopping)
-		return;
 	d->stopping = true;
-	d->stopped = stopped;
-	d->stopped_ctx = ctx;
+	d->stop_hooks = hooks;
 	if (d->eng)
 		turn_end(&d->turn); /* answers that are ready still leave */
 	listen_stop(d);
 	client_shut_down_all(d);
 	d->stop_step = STOP_CLOSE_HOOK;
-	if (!d->eng || hook_start(d, "close", grace_ms(d), close_hook_done, NULL, NULL, 0))
+	if (!d->eng || hooks != ZDBD_STOP_ASKED ||
+	    hook_start(d, "close", grace_ms(d), close_hook_done, NULL, NULL, 0))
 		stop_engine(d);
 	else
 		loop_timer_start(d->loop, &d->stop_timer, grace_ms(d) + 5000);
 }
 
-int zdbd_stop_now(struct zdbd *d)
+void zdbd_stop(struct zdbd *d, void (*stopped)(void *ctx, int code), void *ctx)
 {
-	zdbd_stop(d, NULL, NULL);
+	if (d->stopping)
+		return;
+	d->stopped = stopped;
+	d->stopped_ctx = ctx;
+	stop_begin(d, ZDBD_STOP_ASKED);
+}
+
+int zdbd_stop_now(struct zdbd *d, enum zdbd_stop_hooks hooks)
+{
+	if (!d->stopping)
+		stop_begin(d, hooks);
 	while (d->stop_step != STOP_OVER)
 		loop_run_once(d->loop, -1);
 	return d->stop_code;

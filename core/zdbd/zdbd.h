@@ -83,14 +83,21 @@ int zdbd_ready(struct zdbd *d, struct err_text *why);
 /* Starts worker threads and takes clients. */
 int zdbd_serve(struct zdbd *d, struct err_text *why);
 
+/* Which hooks a stop runs, once there is an engine. */
+enum zdbd_stop_hooks {
+	ZDBD_STOP_ASKED, /* `close`, and `namespace-closing` of each namespace: somebody wants it to end */
+	ZDBD_STOP_OVER, /* `namespace-closing` only: it ends by itself, after a dump, or as the hook `ready` failed */
+	ZDBD_STOP_FAILED, /* none: the start failed */
+};
+
 /*
  * Clean stop: no new clients, hook `close` (waited for), engine closed with everything durable, one `namespace-closing` for each
  * namespace, hooks that are still running waited for within the grace; then calls stopped(ctx, code), 0 or the error of closing the engine.
- * A second call does nothing. Works from any stage after zdbd_open(), also when zdbd_serve() was never reached (then it blocks instead).
+ * A second call does nothing.
  */
 void zdbd_stop(struct zdbd *d, void (*stopped)(void *ctx, int code), void *ctx);
-/* The same, waiting: for stages before the loop runs. Returns the code. */
-int zdbd_stop_now(struct zdbd *d);
+/* The same, waiting, with these hooks: for stages before the loop runs, from zdbd_new() on. Returns the code. */
+int zdbd_stop_now(struct zdbd *d, enum zdbd_stop_hooks hooks);
 
 /* Whether a stop was asked for. */
 bool zdbd_stopped(const struct zdbd *d);

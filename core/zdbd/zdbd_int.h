@@ -523,6 +523,7 @@ struct zdbd {
 	uint64_t boot_wall_s, boot_ms;
 
 	bool serving, stopping;
+	enum zdbd_stop_hooks stop_hooks;
 	int stop_step;
 	struct loop_timer stop_timer;
 	void (*stopped)(void *ctx, int code);

@@ -113,6 +113,39 @@ def life():
           'close, then namespace-closing, which is waited for')
 
 
+def ends():
+    note('what else ends a server, and which hooks hear of it')
+    s = Hooked('ends', '--mode', 'user')
+    init, ready, close = 'begin namespaces-init I [D/index] [D/data]', 'begin ready I', 'begin close I'
+    closing = 'begin namespace-closing I [default] [D/index/default/i0] [D/data/default/d0] []'
+
+    def hooks(what, code, want, *options):
+        s.forget()
+        done = subprocess.run(s.command() + list(options), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+        equal([done.returncode] + [x for x in s.calls() if x.startswith('begin')], [code] + want, what)
+
+    hooks('--dump: no close', 0, [init, closing], '--dump')
+    s.write('exit-ready', '5')
+    hooks('ready that fails: no close either', 1, [init, ready, closing])
+    s.remove('exit-ready')
+    os.unlink(s.path)
+    os.mkdir(s.path)
+    hooks('a socket that cannot be had: nothing was served, nothing is told', 1, [init])
+    os.rmdir(s.path)
+    s.write('hold-ready', '')
+    s.forget()
+    s.start(wait=False)
+    ok(s.saw(ready), 'a start that waits for ready')
+    equal(s.stop(), 143, 'is interrupted')
+    equal([x for x in s.calls() if x.startswith('begin')], [init, ready, close, closing], 'which is a stop like any other')
+    s.remove('hold-ready')
+    s.start()
+    s.forget()
+    equal(s.client()('STOP'), Status('Stopping'), 'STOP')
+    equal(s.process.wait(LIMIT), 0, 'too')
+    equal(s.calls(), [close, 'end close', closing, 'end namespace-closing'], 'with the same hooks')
+
+
 def crash():
     note('a fatal signal')
     for signo in signal.SIGSEGV, signal.SIGABRT:
@@ -293,6 +326,7 @@ def spooled():
 
 def main():
     life()
+    ends()
     crash()
     beside()
     limits()

@@ -224,7 +224,8 @@ static int server_start(const struct session *s)
 
 static void server_end(void)
 {
-	(void)zdbd_stop_now(server); /* what it could not do is looked for after the restart */
+	/* what it could not do is looked for after the restart */
+	(void)zdbd_stop_now(server, ZDBD_STOP_ASKED);
 	zdbd_free(server);
 	loop_release(&loop);
 }

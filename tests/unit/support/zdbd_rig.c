@@ -59,7 +59,7 @@ void zr_start(struct zr *r)
 
 int zr_stop(struct zr *r)
 {
-	int code = zdbd_stop_now(r->server);
+	int code = zdbd_stop_now(r->server, ZDBD_STOP_ASKED);
 
 	zdbd_free(r->server);
 	r->server = NULL;
