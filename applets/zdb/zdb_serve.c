@@ -243,10 +243,13 @@ static void warn_open(const struct zdbd_options *o)
 /* A start that failed at some stage. Returns the exit code. */
 static int start_failed(struct server *s, int err, const struct err_text *why)
 {
+	int signo;
+
 	if (err == -EINTR) {
 		log_info("%s", why->text);
+		signo = pending_signal(); /* the loop takes it while hooks run */
 		zdbd_stop_now(s->d, ZDBD_STOP_ASKED);
-		return 128 + pending_signal();
+		return 128 + signo;
 	}
 	fprintf(stderr, "zdb: %s\n", why->text);
 	zdbd_stop_now(s->d, s->not_ready ? ZDBD_STOP_OVER : ZDBD_STOP_FAILED);

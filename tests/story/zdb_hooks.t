@@ -136,7 +136,7 @@ def ends():
     s.forget()
     s.start(wait=False)
     ok(s.saw(ready), 'a start that waits for ready')
-    equal(s.stop(), 143, 'is interrupted')
+    equal(s.stop(signal.SIGINT), 130, 'is interrupted')
     equal([x for x in s.calls() if x.startswith('begin')], [init, ready, close, closing], 'which is a stop like any other')
     s.remove('hold-ready')
     s.start()
