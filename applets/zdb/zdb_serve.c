@@ -27,6 +27,7 @@ struct server {
 	struct zdbd *d;
 	int signo;     /* that stopped us; 0 = STOP */
 	int report_fd; /* background: where the waiting parent listens; -1 = none */
+	int log_fd;    /* ... and what standard output and error are to become */
 	int code;
 	bool not_ready; /* the hook `ready` refused the start */
 };
@@ -72,12 +73,27 @@ static int wait_for_child(pid_t child, int fd)
 	return n == 1 ? code : ZDB_EXIT_FAILED;
 }
 
-/* Forks before anything is opened: event loop and locks belong to the process that serves. True: we are it. */
+/* While there is somebody to tell. It may be a running server's: nothing is cut off yet. False after a message. */
+static bool open_log(struct server *s)
+{
+	const char *path = s->conf->logfile ? s->conf->logfile : "/dev/null";
+
+	s->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+	if (s->log_fd >= 0)
+		return true;
+	fprintf(stderr, "zdb: cannot open the log file %s: %s\n", path, strerror(errno));
+	s->code = ZDB_EXIT_FAILED;
+	return false;
+}
+
+/* Forks before anything of the store is opened: event loop and locks belong to the process that serves. True: we are it. */
 static bool go_background(struct server *s)
 {
 	int pipefd[2];
 	pid_t child;
 
+	if (!open_log(s))
+		return false;
 	fflush(stdout);
 	if (pipe2(pipefd, O_CLOEXEC) < 0 || (child = fork()) < 0) {
 		fprintf(stderr, "zdb: cannot go to the background: %s\n", strerror(errno));
@@ -110,14 +126,16 @@ static void redirect(int to, const char *path, int flags)
 /* Ready: the parent may go, our standard descriptors are the log file's from now on. */
 static void report_ready(struct server *s)
 {
-	const char *log = s->conf->logfile ? s->conf->logfile : "/dev/null";
 	uint8_t done = 0;
 
 	if (s->report_fd < 0)
 		return;
 	redirect(STDIN_FILENO, "/dev/null", O_RDONLY);
-	redirect(STDOUT_FILENO, log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND);
-	redirect(STDERR_FILENO, log, O_WRONLY | O_CREAT | O_APPEND);
+	(void)!ftruncate(s->log_fd, 0); /* /dev/null has no length */
+	dup2(s->log_fd, STDOUT_FILENO);
+	dup2(s->log_fd, STDERR_FILENO);
+	if (s->log_fd > STDERR_FILENO)
+		close(s->log_fd);
 	(void)!write(s->report_fd, &done, 1); /* a parent that is gone does not matter */
 	close(s->report_fd);
 	s->report_fd = -1;

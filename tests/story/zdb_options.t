@@ -31,6 +31,8 @@ def options():
     os.chmod(w.file('plain'), 0o644)
     refused('an admin file that others may read', '0600', *roots, *unix, '--admin-file', w.file('plain'))
     refused('a socket path that is a file', 'not a socket', *roots, '--socket', w.file('plain'))
+    refused('a log file that cannot be opened', 'log file', *roots, *unix, '--background', '--logfile', w.file('nosuch', 'log'))
+    ok(not os.path.exists(w.path), 'and nothing serves')
     code, text = zdb('--version')
     ok(code == 0 and len(text.splitlines()) == 3, '--version prints three lines', text)
     busy = socket.socket()
