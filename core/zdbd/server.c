@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/base/clock.h"
@@ -234,6 +235,22 @@ struct zdbd *zdbd_new(struct loop *loop, const struct zdbd_options *options)
 
 /* ------------------------------------------------------------------------------------------------------- start */
 
+/*
+ * The engine's check, before the locks: the second would meet the first. A directory that cannot be made is the engine's to tell of.
+ */
+static int check_roots(const struct zdbd *d, struct err_text *why)
+{
+	struct stat index, data;
+
+	if (file_mkdir_p(d->opt.index_root, 0700) || file_mkdir_p(d->opt.data_root, 0700))
+		return 0;
+	if (sys->stat(d->opt.index_root, &index) < 0 || sys->stat(d->opt.data_root, &data) < 0)
+		return 0;
+	if (index.st_dev != data.st_dev || index.st_ino != data.st_ino)
+		return 0;
+	return err_set(why, -EINVAL, "index and data must be different directories: %s", d->opt.index_root);
+}
+
 /* Opens and locks one root's lock file. The descriptor, -E_LOCKED, or -1 when the root cannot be written: the engine says what is wrong. */
 static int lock_root(const char *root)
 {
@@ -410,7 +427,9 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		return err_set(why, -EINVAL, "--protect needs an admin password");
 	if (!flights_possible(d))
 		events.flight = NULL;
-	err = lock_roots(d, locks, why);
+	err = check_roots(d, why);
+	if (!err)
+		err = lock_roots(d, locks, why);
 	if (!err)
 		err = open_spool(d, why);
 	if (!err)

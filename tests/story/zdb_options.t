@@ -31,6 +31,9 @@ def options():
     os.chmod(w.file('plain'), 0o644)
     refused('an admin file that others may read', '0600', *roots, *unix, '--admin-file', w.file('plain'))
     refused('a socket path that is a file', 'not a socket', *roots, '--socket', w.file('plain'))
+    os.symlink('d', w.file('link'))
+    for index in w.file('d'), w.file('link'), w.file('d', '..', 'd') + '/':
+        refused('one directory for index and data, as ' + os.path.relpath(index, w.dir), 'different directories', '--data', w.file('d'), '--index', index, *unix)
     refused('a log file that cannot be opened', 'log file', *roots, *unix, '--background', '--logfile', w.file('nosuch', 'log'))
     ok(not os.path.exists(w.path), 'and nothing serves')
     code, text = zdb('--version')
