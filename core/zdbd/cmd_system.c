@@ -148,7 +148,7 @@ static void info_text(struct buf *b, const struct zdbd *d)
 		       (unsigned long long)d->stats.clients_lifetime);
 	buf_append_fmt(b, "# internals\nsequential_key_size: %u\ndata_version: %u\nindex_version: %u\n",
 		       ZDB_SEQ_KEY_SIZE, ZDB_DATA_VERSION, ZDB_INDEX_VERSION);
-	buf_append_str(b, "extensions: sync range batch evict cut compact\n\n");
+	buf_append_str(b, "extensions: sync range batch evict cut compact spool stored\n\n");
 	buf_append_fmt(
 		b, "# stats\ncommands_executed: %llu\ncommands_failed: %llu\ncommands_unauthorized: %llu\n",
 		(unsigned long long)d->stats.commands, (unsigned long long)d->stats.failed,

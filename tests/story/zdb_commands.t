@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # Every command of 0-db in both modes: arguments, permissions, states, replies and error texts byte for byte; and our extensions.
-import os, sys, struct, hashlib
+import os, re, sys, struct, hashlib
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from zdb_lib import *
 
@@ -176,7 +176,14 @@ def namespaces(server):
             'index_path|index_active|data_current_id|data_current_offset').split('|')
     equal(fields[:len(want)], want, 'NSINFO has its fields in their order')
     text = c('INFO').decode()
-    ok('\nextensions: sync range batch evict cut compact\n' in text and '\nserver_name: 0-db (zdb)\n' in text, 'INFO announces the extensions', text)
+    ok('\nextensions: sync range batch evict cut compact spool stored\n' in text and '\nserver_name: 0-db (zdb)\n' in text, 'INFO announces the extensions', text)
+    announced = {{'range': 'GETRANGE'}.get(word, word.upper()) for word in text.split('\nextensions: ')[1].splitlines()[0].split()}
+    with open(os.path.join(TOP, 'docs', 'zdb-differences.md')) as f:
+        row = [line for line in f if line.endswith('| `-Command not supported` | extensions |\n')]
+    equal(sorted(row[0].split('|')[1].replace(',', '').split()), sorted(announced), 'which are those on the list of differences')
+    with open(os.path.join(TOP, 'docs', 'formats.md')) as f:
+        table_of = f.read().split('\nExtensions, announced')[1].split('\n\n')[1]
+    equal(sorted(re.findall('^\\| `([A-Z]+)', table_of, re.M)), sorted(announced), 'and those that are described')
     seconds, micros = c('TIME')
     ok(abs(int(seconds) - time.time()) < 600 and 0 <= int(micros) < 1000000, 'TIME is the time')
 

@@ -18,6 +18,7 @@
 #include "core/base/clock.h"
 #include "core/base/log.h"
 #include "core/net/sha1.h"
+#include "core/zdbd/zdbd_int.h"
 #include "tests/unit/support/zdbd_play.h"
 
 static const struct row words[] = {
@@ -297,6 +298,8 @@ static void mirror_shows_what_others_ask(void **state)
 
 /* ----------------------------------------------------------------------------------------------------- INFO, TIME */
 
+#define EXTENSIONS "extensions: sync range batch evict cut compact spool stored"
+
 /* Its lines in their order; behind a colon what a new server says. */
 static const char *const info[] = {
 	"# server",
@@ -314,7 +317,7 @@ static const char *const info[] = {
 	"sequential_key_size: 8",
 	"data_version: 3",
 	"index_version: 4",
-	"extensions: sync range batch evict cut compact",
+	EXTENSIONS,
 	"",
 	"# stats",
 	"commands_executed: 5",
@@ -365,6 +368,23 @@ static void info_shows_every_field(void **state)
 {
 	(void)state;
 	each_way("secret", every_line);
+}
+
+/* They are the rows behind the original's last one. */
+static void info_announces_every_extension(void **state)
+{
+	bool original = true;
+
+	(void)state;
+	for (size_t i = 0; i < commands_count; i++) {
+		const char *name = commands[i].name;
+
+		if (!original && !strcasestr(EXTENSIONS, strcmp(name, "GETRANGE") == 0 ? "range" : name))
+			fail_msg("%s is not announced", name);
+		if (strcmp(name, "FLUSH") == 0)
+			original = false;
+	}
+	assert_false(original);
 }
 
 static void the_time(struct stage *st)
@@ -477,6 +497,7 @@ int main(void)
 		cmocka_unit_test(wait_has_an_end),
 		cmocka_unit_test(mirror_shows_what_others_ask),
 		cmocka_unit_test(info_shows_every_field),
+		cmocka_unit_test(info_announces_every_extension),
 		cmocka_unit_test(time_is_the_time),
 		cmocka_unit_test(hooks_are_listed),
 		cmocka_unit_test(stop_is_for_the_owner),
