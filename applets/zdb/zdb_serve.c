@@ -26,7 +26,7 @@ struct server {
 	struct loop loop;
 	struct zdbd *d;
 	int signo;     /* that stopped us; 0 = STOP */
-	int report_fd; /* background: where the waiting parent listens; -1 = none */
+	int report_fd; /* background: where the waiting parent listens until we are ready; -1 = none */
 	int log_fd;    /* ... and what standard output and error are to become */
 	int code;
 	bool not_ready; /* the hook `ready` refused the start */
@@ -53,24 +53,24 @@ static void set_up_process(void)
 
 /* --------------------------------------------------------------------------------------------------- background */
 
-/* In the parent: waits for the child's word, prints its pid, ends. */
+/* In the parent: waits for the child's word, or its end, prints its pid, ends. */
 static int wait_for_child(pid_t child, int fd)
 {
-	uint8_t code = ZDB_EXIT_FAILED;
+	uint8_t word;
 	int status;
 	ssize_t n;
 
 	do
-		n = read(fd, &code, 1);
+		n = read(fd, &word, 1);
 	while (n < 0 && errno == EINTR);
-	if (n == 1 && code == 0) {
+	if (n == 1) {
 		printf("%d\n", (int)child);
 		return 0;
 	}
 	/* it ended before it was ready */
-	if (waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status))
+	if (waitpid(child, &status, 0) == child && WIFEXITED(status))
 		return WEXITSTATUS(status);
-	return n == 1 ? code : ZDB_EXIT_FAILED;
+	return ZDB_EXIT_FAILED;
 }
 
 /* While there is somebody to tell. It may be a running server's: nothing is cut off yet. False after a message. */
@@ -316,7 +316,6 @@ int zdb_serve(const struct zdb_conf *conf, const char *password)
 {
 	struct server s = {.conf = conf, .report_fd = -1};
 	struct zdbd_options o;
-	uint8_t report;
 	int err;
 
 	if (conf->background && !go_background(&s))
@@ -343,9 +342,5 @@ int zdb_serve(const struct zdb_conf *conf, const char *password)
 	crashing = NULL;
 	zdbd_free(s.d);
 	loop_release(&s.loop);
-	if (s.report_fd >= 0) {
-		report = (uint8_t)s.code;
-		(void)!write(s.report_fd, &report, 1); /* as above */
-	}
 	return s.code;
 }

@@ -59,6 +59,8 @@ def background():
     equal(w.client()('PING'), Status('PONG'), 'when it serves')
     again = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
     ok(again.returncode == 1 and b'already using' in again.stdout, 'a second one says why not, exit 1', again.stdout)
+    code, text = zdb('--data', w.file('d'), '--index', w.file('i'), '--socket', w.path + '2', '--background', '--hook', '/bin/false', '--ready-exit-0')
+    ok(code == 0 and not re.search('^[0-9]+$', text, re.M), 'the pid of one that the hook ready has refused is not printed, whatever its exit code', text)
     os.kill(pid, signal.SIGTERM)
     ok(wait_until(lambda: not os.path.exists('/proc/%d/exe' % pid) or open('/proc/%d/stat' % pid).read().split()[2] == 'Z'), 'it ends')
     with open(w.file('logfile')) as f:
