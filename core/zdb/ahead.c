@@ -162,14 +162,14 @@ int ahead_go(struct zdb_ns *ns)
 
 /* ------------------------------------------------------------------------------------------- the closed one, durable --- */
 
-static int sync_and_trim(const struct zdb_fd *f, uint64_t trim)
+static int sync_and_trim(struct zdb_ns *ns, const struct zdb_fd *f, uint64_t trim)
 {
-	if (sys->fdatasync(f->fd) != 0)
-		return -EIO;
+	int rc = ns_fdatasync(ns, f);
+
 	/* only space is lost if it fails */
-	if (trim != 0)
+	if (rc == 0 && trim != 0)
 		(void)sys->ftruncate(f->fd, (off_t)trim);
-	return 0;
+	return rc;
 }
 
 static int sync_dirs(const struct zdb_ns *ns)
@@ -179,16 +179,18 @@ static int sync_dirs(const struct zdb_ns *ns)
 	return rc == 0 ? file_sync_dir(ns->data_dir) : rc;
 }
 
-int ahead_sync(const struct zdb_ns *ns, const struct ahead_files *closed, const struct zdb_fd *index,
+int ahead_sync(struct zdb_ns *ns, const struct ahead_files *closed, const struct zdb_fd *index,
 	       const struct zdb_fd *data)
 {
-	int rc = sync_and_trim(closed->data, closed->data_trim);
+	int rc = sync_and_trim(ns, closed->data, closed->data_trim);
 
 	if (rc == 0)
-		rc = sync_and_trim(closed->index, closed->index_trim);
+		rc = sync_and_trim(ns, closed->index, closed->index_trim);
 	/* Of two renames a power cut may keep one: then the other file must be there, under either name, with its header. */
-	if (rc == 0 && (sys->fdatasync(index->fd) != 0 || sys->fdatasync(data->fd) != 0))
-		rc = -EIO;
+	if (rc == 0)
+		rc = ns_fdatasync(ns, index);
+	if (rc == 0)
+		rc = ns_fdatasync(ns, data);
 	return rc == 0 ? sync_dirs(ns) : rc;
 }
 
@@ -260,13 +262,11 @@ int ahead_finish(struct zdb_ns *ns)
 		rc = ahead_rename(ns);
 	if (rc == 0)
 		rc = ahead_renamed(ns);
-	if (rc != 0) {
-		ns->write_error = -EIO;
-		ns->eng->stats.syncs_failed++;
-		return rc;
-	}
-	ns->closed_owed = ahead_end(ns);
-	return 0;
+	if (rc != 0)
+		sync_failed(ns);
+	else
+		ns->closed_owed = ahead_end(ns);
+	return rc;
 }
 
 /* ------------------------------------------------------------------------------------------------- what a crash left --- */

@@ -256,8 +256,10 @@ static int step_history(struct zdb_compact *c)
 	rc = ns_flush_tails(c->ns);
 	if (rc != 0)
 		return rc;
-	c->log = c->ns->data.f;
-	c->log->refs++;
+	/* A descriptor of our own: the kernel tells an error once for each. */
+	rc = fd_new(c->ns, DATA_FILE, c->ns->data.number, O_RDONLY, &c->log);
+	if (rc != 0)
+		return rc == -ENOMEM ? rc : -EIO;
 	c->phase = COMPACT_COPY;
 	return 1;
 }
@@ -506,6 +508,9 @@ int zdb_compact_done(struct zdb_compact *c)
 {
 	int rc;
 
+	/* Perhaps our own sync of the log: those who wrote to it must not be told that it is durable. */
+	if (atomic_load(&c->ns->sync_lost) && c->ns->write_error == 0)
+		sync_failed(c->ns);
 	if (c->ahead) {
 		c->ahead = false;
 		return 1;

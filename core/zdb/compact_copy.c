@@ -565,8 +565,8 @@ static int finish(struct copier *x, const char *rows_temp)
 	uint8_t head[INTENT_HEAD];
 	int rc = writer_sync(&x->out);
 
-	if (rc == 0 && c->log != NULL && sys->fdatasync(c->log->fd) != 0)
-		rc = -EIO;
+	if (rc == 0 && c->log != NULL)
+		rc = ns_fdatasync(x->ns, c->log);
 	if (rc == 0 && c->opt.stored)
 		rc = put_content(x);
 	c->new_size = x->out.size;

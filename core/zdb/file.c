@@ -280,6 +280,13 @@ int ns_pwrite(struct zdb_ns *ns, const struct zdb_fd *f, const void *buf, size_t
 	return 0;
 }
 
+int ns_fdatasync(struct zdb_ns *ns, const struct zdb_fd *f)
+{
+	if (sys->fdatasync(f->fd) != 0)
+		atomic_store(&ns->sync_lost, true);
+	return atomic_load(&ns->sync_lost) ? -EIO : 0;
+}
+
 ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf, size_t size, uint32_t off)
 {
 	struct tail *t = which == INDEX_FILE ? &ns->index : &ns->data;

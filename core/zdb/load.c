@@ -336,6 +336,7 @@ void ns_unload(struct zdb_ns *ns)
 	ns->opened = ns->ambiguous = false;
 	ns->doubt_end = ns->doubt_lasts = 0;
 	ns->write_error = 0;
+	atomic_store(&ns->sync_lost, false);
 	ns->flush_failed = false;
 	memset(ns->memos, 0, sizeof(ns->memos));
 }

@@ -160,43 +160,38 @@ int zdb_sync_begin(struct zdb_ns *ns, enum zdb_sync_kind kind, struct zdb_sync *
 
 /* ------------------------------------------------------------------------------------------------- any thread --- */
 
-static int sync_fd(const struct zdb_fd *f)
-{
-	return sys->fdatasync(f->fd) == 0 ? 0 : -EIO;
-}
-
-int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count)
+int sync_numbers(struct zdb_ns *ns, const uint32_t *numbers, size_t count)
 {
 	char path[ZDB_PATH_MAX];
+	int rc = 0;
 
-	for (size_t i = 0; i < count; i++) {
-		int fd, rc = file_path(ns, INDEX_FILE, numbers[i], "", path);
+	for (size_t i = 0; rc == 0 && i < count; i++) {
+		struct zdb_fd f = {.which = INDEX_FILE};
 
+		rc = file_path(ns, INDEX_FILE, numbers[i], "", path);
 		if (rc != 0)
-			return rc;
-		fd = sys->open(path, O_RDONLY, 0);
-		if (fd < 0)
+			break;
+		f.fd = sys->open(path, O_RDONLY, 0);
+		if (f.fd < 0)
 			return -EIO;
-		rc = sys->fdatasync(fd);
-		sys->close(fd);
-		if (rc != 0)
-			return -EIO;
+		rc = ns_fdatasync(ns, &f);
+		sys->close(f.fd);
 	}
-	return 0;
+	return rc;
 }
 
 static int run_log(struct zdb_sync *job)
 {
-	int rc = sync_fd(job->data);
+	int rc = ns_fdatasync(job->ns, job->data);
 
 	if (rc == 0)
 		synced_note(job->ns, job->number, job->data_size, job->mark.stamp, job->note_durably);
-	return rc == 0 && job->apply ? sync_fd(job->index) : rc;
+	return rc == 0 && job->apply ? ns_fdatasync(job->ns, job->index) : rc;
 }
 
 static int run_index(struct zdb_sync *job)
 {
-	int rc = sync_fd(job->index);
+	int rc = ns_fdatasync(job->ns, job->index);
 
 	if (rc == 0)
 		rc = sync_numbers(job->ns, job->touched, job->touched_count);
@@ -205,7 +200,7 @@ static int run_index(struct zdb_sync *job)
 	return rc == 0 ? mark_write(job->ns->index_dir, &job->mark) : rc;
 }
 
-/* Reads of ns here are of fields that do not change during its life. */
+/* What is read of ns here does not change during its life, or is atomic. */
 int zdb_sync_run(struct zdb_sync *job)
 {
 	int rc = 0;
@@ -300,6 +295,12 @@ static int job_marked(struct zdb_sync *job)
 	return 0;
 }
 
+void sync_failed(struct zdb_ns *ns)
+{
+	ns->write_error = -EIO;
+	ns->eng->stats.syncs_failed++;
+}
+
 static int job_failed(struct zdb_sync *job, int rc)
 {
 	struct zdb_ns *ns = job->ns;
@@ -309,10 +310,8 @@ static int job_failed(struct zdb_sync *job, int rc)
 	 * no write is taken until the log has been verified at the next load.  Memory was short is the one error that
 	 * says nothing about the disk.
 	 */
-	if (rc != -ENOMEM) {
-		ns->write_error = -EIO;
-		ns->eng->stats.syncs_failed++;
-	}
+	if (rc != -ENOMEM)
+		sync_failed(ns);
 	if (job->closed_number >= 0)
 		ns->closed_owed = job->closed_number;
 	job_free(job);
@@ -353,6 +352,8 @@ int zdb_sync_done(struct zdb_sync *job)
 		job_free(job);
 		return 0;
 	}
+	if (rc == 0 && atomic_load(&job->ns->sync_lost))
+		rc = -EIO; /* another thread heard of it: it may be what ours was about */
 	if (rc == 0)
 		rc = round_done(job);
 	if (rc < 0)
@@ -421,9 +422,9 @@ int sync_everything(struct zdb_ns *ns)
 	if (rc != 0)
 		return rc;
 	if (ns->synced != ns->data.size)
-		rc = sync_fd(ns->data.f);
+		rc = ns_fdatasync(ns, ns->data.f);
 	if (rc == 0)
-		rc = sync_fd(ns->index.f);
+		rc = ns_fdatasync(ns, ns->index.f);
 	if (rc != 0)
 		goto failed;
 	ns->synced = ns->data.size;
@@ -437,7 +438,7 @@ int sync_everything(struct zdb_ns *ns)
 	ns->pend_announced = false;
 	ns->applied_ms = ns->eng->now_ms;
 	if (rewrites)
-		rc = sync_fd(ns->index.f);
+		rc = ns_fdatasync(ns, ns->index.f);
 	if (rc == 0)
 		rc = sync_older(ns);
 	if (rc == -ENOMEM)
@@ -448,8 +449,7 @@ int sync_everything(struct zdb_ns *ns)
 	ns->eng->stats.syncs++;
 	return was_ahead ? closed_event(ns, (uint32_t)ns->closed_owed) : 0;
 failed:
-	ns->write_error = -EIO;
-	ns->eng->stats.syncs_failed++;
+	sync_failed(ns);
 	return rc;
 }
 

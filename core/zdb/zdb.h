@@ -570,7 +570,8 @@ struct zdb_compact_figures {
  * namespace runs; -EALREADY what one has replaced is not stored yet; -ENODATA stored, and no segment is known to be on the stores;
  * -EOPNOTSUPP stored, and with user keys, or history is to be kept; -EPERM worm; -EACCES locked or frozen; -EROFS, -ENOENT, -EIO, -ENOMEM.
  * done: 1 = run, then done again; 2 = done again when others had their turn; 0 finished; negative: it ended early, with
- * -ENOSPC, -EIO, ... (what was rewritten stays so).
+ * -ENOSPC, -EIO, ... (what was rewritten stays so).  When it is a sync of the log or the index that failed, the namespace takes no
+ * more writes, as after any sync that fails.
  * end: at any time but while run is running; finishes the file that is being switched and frees.  The namespace cannot
  * be deleted, reloaded or emptied before.
  */

@@ -28,6 +28,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "core/base/err.h"
@@ -144,7 +145,12 @@ struct zdb_ns {
 
 	int write_error;
 	bool flush_failed; /* and that was told */
-	int load_error;    /* after a failed reload: everything answers -EIO */
+	/*
+	 * Any thread sets it: a sync of one of its files failed.  The kernel says so once, to whoever asked; what was lost stays lost, and
+	 * no sync that succeeds later stands for it (ns_fdatasync).
+	 */
+	atomic_bool sync_lost;
+	int load_error; /* after a failed reload: everything answers -EIO */
 	enum zdb_dropped dropped;
 
 	/* the active pair */
@@ -264,6 +270,8 @@ int64_t file_length(const struct zdb_ns *ns, enum which which, uint32_t number);
 ssize_t ns_pread(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t size, uint64_t off);
 int ns_pwrite(struct zdb_ns *ns, const struct zdb_fd *f, const void *buf, size_t size, uint64_t off);
 void ns_io_error(struct zdb_ns *ns, enum which which, bool write);
+/* Any thread.  0; -EIO: this one failed, or one before it, whoever asked for that. */
+int ns_fdatasync(struct zdb_ns *ns, const struct zdb_fd *f);
 
 /* Reads from any file of the namespace, the active ones through their tails.  -ENOENT: no such file. */
 ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf, size_t size, uint32_t off);
@@ -425,7 +433,7 @@ void ahead_files_put(struct zdb *eng, struct ahead_files *files);
  * The steps to its end: sync (any thread), rename, renamed (any thread), end, which says the number of the segment that is
  * durable and closed now; or all of them at once, which makes its event owed.  0 or a negative code.
  */
-int ahead_sync(const struct zdb_ns *ns, const struct ahead_files *closed, const struct zdb_fd *index,
+int ahead_sync(struct zdb_ns *ns, const struct ahead_files *closed, const struct zdb_fd *index,
 	       const struct zdb_fd *data);
 void ahead_files_sync(const struct zdb_ns *ns); /* nobody is left who could be told of an error */
 int ahead_rename(struct zdb_ns *ns);
@@ -511,7 +519,9 @@ bool compact_covers(const struct zdb_ns *ns, uint32_t n); /* d<n> may be in the 
 /* ---- sync.c */
 /* Whether its marker has to move behind a record that looks torn.  sync: NULL = none. */
 bool sync_in_doubt(const struct zdb_sync *sync);
-int sync_numbers(const struct zdb_ns *ns, const uint32_t *numbers, size_t count); /* any thread */
+int sync_numbers(struct zdb_ns *ns, const uint32_t *numbers, size_t count); /* any thread */
+/* A sync has failed: the namespace takes no more writes. */
+void sync_failed(struct zdb_ns *ns);
 int sync_everything(
 	struct zdb_ns *ns); /* log, appends, rewrites, older files; no job may run, or it is superseded */
 

@@ -403,6 +403,45 @@ static void short_writes(void **state)
 	zu_teardown(&u);
 }
 
+/*
+ * A sync fails in its thread, and before its owner hears of it a rotation syncs the same files once more, which succeeds: the
+ * system tells an error once.  The segment must not count as closed and durable for that.
+ */
+static void failed_beside_a_rotation(void **state)
+{
+	(void)state;
+	for (unsigned ahead = 0; ahead < 2; ahead++) {
+		struct zdb_sync *job;
+		uint64_t next;
+		char path[900];
+		struct zu u;
+
+		zu_setup(&u, ZDB_USER);
+		u.opt.rotate_ahead = ahead;
+		u.opt.ahead_min = 1;
+		assert_int_equal(zu_open(&u), 0);
+		assert_int_equal(zu_set(&u, "a", "first"), 0);
+		if (ahead) {
+			assert_int_equal(zdb_jump(u.ns), 0);
+			assert_true(zdb_ns_is_ahead(u.ns));
+			job = zdb_tick(u.eng, 1000, &next);
+			assert_non_null(job);
+		} else {
+			assert_int_equal(zdb_sync_begin(u.ns, ZDB_SYNC_DATA, &job), 0);
+		}
+		sys_fault_begin();
+		sys_fault_arm(SYS_CALL_SYNC, 1, EIO);
+		assert_int_equal(zdb_sync_run(job), -EIO);
+		sys_fault_end();
+		assert_int_equal(zdb_jump(u.ns), -EIO);
+		assert_int_equal(zdb_sync_done(job), -EIO);
+		assert_int_equal(zdb_ns_write_error(u.ns), -EIO);
+		zu_path(&u, "default", "d1", path, sizeof(path));
+		assert_int_equal(file_exists(path), 0);
+		zu_teardown(&u);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -410,6 +449,7 @@ int main(void)
 		cmocka_unit_test(user_mode),
 		cmocka_unit_test(sequential_mode),
 		cmocka_unit_test(opening),
+		cmocka_unit_test(failed_beside_a_rotation),
 	};
 
 	test_in_memory();
