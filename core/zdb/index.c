@@ -260,7 +260,7 @@ static void rewritten_reserve(struct zdb_ns *ns)
 
 int rewrite_reserve(struct zdb_ns *ns, uint32_t file)
 {
-	int rc = pend_reserve(&ns->pend);
+	int rc = pend_reserve(&ns->pend, 1);
 
 	if (rc == 0)
 		rc = bits_reserve(&ns->dirty, file);

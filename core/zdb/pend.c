@@ -42,13 +42,14 @@ struct pend_item *pend_find(const struct pend *p, uint32_t file, uint32_t off)
 	return it->off != 0 ? it : NULL;
 }
 
-int pend_reserve(struct pend *p)
+int pend_reserve(struct pend *p, uint32_t more)
 {
-	struct pend n = {0};
+	struct pend n = {.size = p->size == 0 ? PEND_MIN : p->size};
 
-	if (p->used + 1 <= p->size / 4 * 3 && p->size != 0)
+	while (p->used + more > n.size / 4 * 3)
+		n.size *= 2;
+	if (n.size == p->size)
 		return 0;
-	n.size = p->size == 0 ? PEND_MIN : p->size * 2;
 	n.slots = mem_calloc(n.size, sizeof(*n.slots));
 	if (n.slots == NULL)
 		return -ENOMEM;
@@ -77,6 +78,19 @@ void pend_put(struct pend *p, const struct pend_item *item)
 	} else {
 		it->rec.flags |= FLAG_DELETED;
 	}
+}
+
+int pend_add_all(struct pend *p, struct pend *newer)
+{
+	int rc = pend_reserve(p, newer->used);
+
+	if (rc != 0)
+		return rc;
+	for (uint32_t i = 0; i < newer->size; i++)
+		if (newer->slots[i].off != 0)
+			pend_put(p, &newer->slots[i]);
+	pend_release(newer);
+	return 0;
 }
 
 static bool pend_before(const struct pend_item *x, const struct pend_item *y)

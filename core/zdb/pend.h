@@ -23,10 +23,12 @@ struct pend {
 
 void pend_release(struct pend *p);
 struct pend_item *pend_find(const struct pend *p, uint32_t file, uint32_t off);
-/* Room for one more; afterwards the next pend_put() cannot fail.  0 or -ENOMEM. */
-int pend_reserve(struct pend *p);
+/* Room for so many more; afterwards as many calls of pend_put() cannot fail.  0 or -ENOMEM. */
+int pend_reserve(struct pend *p, uint32_t more);
 /* Adds a rewrite, or changes the one that waits for the same record (a flag keeps a whole record, flagged). */
 void pend_put(struct pend *p, const struct pend_item *item);
+/* Adds all rewrites of a newer set, which is empty then.  0; -ENOMEM: both are as they were. */
+int pend_add_all(struct pend *p, struct pend *newer);
 /* The items in (file, off) order: an array of `used` pointers to be freed with mem_free(); NULL on -ENOMEM. */
 const struct pend_item **pend_sorted(const struct pend *p);
 

@@ -50,23 +50,34 @@ static void job_free(struct zdb_sync *job)
 	zdb_ns_unref(ns);
 }
 
-/* Takes what waits into the set that this job will apply; what comes later waits for the next one. */
-static bool freeze(struct zdb_ns *ns)
+/*
+ * Takes what waits into the set that this job will apply; what comes later waits for the next one.  All of it, also when a job that
+ * failed to apply has left its own: the marker goes behind every record before now.  0 or -ENOMEM.
+ */
+static int freeze(struct zdb_ns *ns)
 {
-	if (ns->frozen.used != 0)
-		return true; /* left by a job that failed to apply */
-	pend_release(&ns->frozen);
-	ns->frozen = ns->pend;
-	memset(&ns->pend, 0, sizeof(ns->pend));
-	ns->pend_announced = false;
-	return ns->frozen.used != 0;
+	int rc = 0;
+
+	if (ns->frozen.used != 0) {
+		rc = pend_add_all(&ns->frozen, &ns->pend);
+	} else {
+		pend_release(&ns->frozen);
+		ns->frozen = ns->pend;
+		memset(&ns->pend, 0, sizeof(ns->pend));
+	}
+	if (rc == 0)
+		ns->pend_announced = false;
+	return rc;
 }
 
-/* The log as it is now is what the rounds for it are about. */
-static void job_capture(struct zdb_sync *job)
+/* The log as it is now is what the rounds for it are about.  0 or -ENOMEM. */
+static int job_capture(struct zdb_sync *job)
 {
 	struct zdb_ns *ns = job->ns;
+	int rc = job->apply ? freeze(ns) : 0;
 
+	if (rc != 0)
+		return rc;
 	job->note_durably = job->apply && ns->ambiguous;
 	job->number = ns->data.number;
 	job->data_size = ns->data.size;
@@ -78,15 +89,15 @@ static void job_capture(struct zdb_sync *job)
 				  .index_size = ns->index.size};
 	job->with_sums = job->with_mark && ns->mode == ZDB_SEQ;
 	sums_fill(ns, &job->sums, &job->mark);
-	if (job->apply)
-		(void)freeze(ns);
 	if (job->with_mark)
 		ns->marked_ms = ns->eng->now_ms;
+	return 0;
 }
 
 static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_sync **out)
 {
 	struct zdb_sync *job = mem_calloc(1, sizeof(*job));
+	int rc = 0;
 
 	if (job == NULL)
 		return -ENOMEM;
@@ -105,7 +116,11 @@ static int job_new(struct zdb_ns *ns, bool apply, bool with_mark, struct zdb_syn
 		job->round = ROUND_CLOSED;
 		job->number = ns->data.number;
 	} else {
-		job_capture(job);
+		rc = job_capture(job);
+	}
+	if (rc != 0) {
+		job_free(job);
+		return rc;
 	}
 	ns->job = job;
 	*out = job;
@@ -275,10 +290,9 @@ static int job_named(struct zdb_sync *job)
 	if (ns->ahead != NULL)
 		job->closed_number = ahead_end(ns);
 	rc = ns_flush_tails(ns);
-	if (rc != 0)
-		return rc;
-	job_capture(job);
-	return 1;
+	if (rc == 0)
+		rc = job_capture(job);
+	return rc != 0 ? rc : 1;
 }
 
 static int job_marked(struct zdb_sync *job)

@@ -404,6 +404,68 @@ static void short_writes(void **state)
 }
 
 /*
+ * Memory is short while a sync applies its rewrites, n allocations later, or none: they wait for the next one, which takes what has
+ * come since as well, or says that it cannot.  The marker that it moves is behind all of it.
+ */
+static bool short_of_memory(enum zdb_mode mode, uint64_t n, bool again)
+{
+	struct zdb_sync *job;
+	bool fired;
+	struct zu u;
+	int rc;
+
+	zu_setup(&u, mode);
+	prepare(&u);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(del(&u, 0), 0);
+	assert_int_equal(zdb_sync_begin(u.ns, ZDB_SYNC_INDEX, &job), 0);
+	assert_int_equal(zdb_sync_run(job), 0);
+	mem_fault_begin();
+	mem_fault_arm(n);
+	while ((rc = zdb_sync_done(job)) == 1)
+		assert_int_equal(zdb_sync_run(job), 0);
+	fired = mem_fault_fired();
+	mem_fault_arm(0);
+	assert_true(rc == 0 || (fired && rc == -ENOMEM));
+	for (unsigned i = 0; i < 200; i++) /* more than fit beside those before */
+		assert_int_equal(add(&u, 5, i % 2 ? "odd" : "even"), 0);
+	assert_int_equal(put(&u, 2, "TWO"), 0);
+	assert_int_equal(del(&u, 1), 0);
+	if (again) {
+		mem_fault_arm(n);
+		rc = zdb_sync(u.ns, ZDB_SYNC_INDEX);
+		mem_fault_arm(0);
+		assert_true(rc == 0 || rc == -ENOMEM);
+	}
+	if (!again || rc != 0)
+		assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_INDEX), 0);
+	(void)mem_fault_end();
+	for (unsigned start = 0; start < 2; start++) {
+		assert_null(look(&u, 0));
+		assert_null(look(&u, 1));
+		assert_string_equal(look(&u, 2), "TWO");
+		zu_crash(&u);
+		assert_int_equal(zu_open(&u), 0);
+		assert_int_equal(zdb_ns_recovery(u.ns)->log_records, 0);
+	}
+	zu_close(&u);
+	zu_check(&u, "at the end");
+	zu_teardown(&u);
+	return fired;
+}
+
+static void rewrites_left(void **state)
+{
+	(void)state;
+	for (unsigned again = 0; again < 2; again++) {
+		for (uint64_t n = 1; short_of_memory(ZDB_USER, n, again); n++)
+			;
+		for (uint64_t n = 1; short_of_memory(ZDB_SEQ, n, again); n++)
+			;
+	}
+}
+
+/*
  * A sync fails in its thread, and before its owner hears of it a rotation syncs the same files once more, which succeeds: the
  * system tells an error once.  The segment must not count as closed and durable for that.
  */
@@ -450,6 +512,7 @@ int main(void)
 		cmocka_unit_test(sequential_mode),
 		cmocka_unit_test(opening),
 		cmocka_unit_test(failed_beside_a_rotation),
+		cmocka_unit_test(rewrites_left),
 	};
 
 	test_in_memory();
