@@ -96,7 +96,9 @@ static void log_take_back(struct zdb_ns *ns, uint32_t off, uint32_t prev)
 	ns->prev_data = prev;
 	ns->doubt_lasts = off; /* it may have ended one */
 	ns->doubt_end = 0;
-	(void)tail_cut(ns, &ns->data, off); /* sets write_error when it fails */
+	/* On a flight that failed, perhaps for that append: it is in no file, and the namespace takes no more writes. */
+	if (ns->data.flights == NULL || off >= flight_end(&ns->data))
+		(void)tail_cut(ns, &ns->data, off); /* sets write_error when it fails */
 }
 
 /* Offsets are 32-bit: rotate before they end, and when the segment is full. */

@@ -461,6 +461,51 @@ static void calls_fail(void **state)
 	}
 }
 
+/*
+ * The window of the index is full, so that a record's append lands the flights, its own among them, and the disk fails: that write is
+ * refused and those behind it, and what was answered before stays readable.
+ */
+static void write_fails_for_the_index(void **state)
+{
+	struct zdb_set_result r;
+	struct book b;
+	uint8_t *v;
+	char key[250];
+	size_t n;
+	int rc = 0;
+
+	(void)state;
+	sys_fault_begin();
+	sys_fault_only("data/default");
+	open_book(&b);
+	memset(key, 'k', sizeof(key));
+	for (unsigned i = 0; rc == 0; i++) {
+		assert_in_range(i, 0, 1000);
+		if (i == 200) {
+			assert_int_equal(fleet_end_all(&b.fleet), 0);
+			sys_fault_arm_from(SYS_CALL_WRITE, 1, EIO);
+		}
+		memcpy(key, &i, sizeof(i));
+		rc = fleet_set(&b.fleet, b.u.ns, key, sizeof(key), content(i, 1), i % 2 ? 17000 : 100, 1, &r);
+	}
+	assert_int_equal(rc, -EIO);
+	assert_true(sys_fault_fired());
+	assert_int_equal(put(&b, 0, 1), -EROFS);
+	assert_int_equal(zu_value(b.u.ns, key, sizeof(key), &v, &n), -ENOENT);
+	for (unsigned i = 199; i < 202; i++) {
+		memcpy(key, &i, sizeof(i));
+		assert_int_equal(zu_value(b.u.ns, key, sizeof(key), &v, &n), 0);
+		assert_memory_equal(v, content(i, 1), n);
+		free(v);
+	}
+	(void)fleet_end_all(&b.fleet);
+	sys_fault_end();
+	zu_crash(&b.u);
+	assert_int_equal(zu_open(&b.u), 0);
+	assert_int_equal(zdb_ns_recovery(b.u.ns)->damaged, 0);
+	close_book(&b);
+}
+
 /* Two flights a turn, the second on its way while the first lands.  Returns the calls that the owner itself made for room. */
 static uint64_t turns(struct book *b, unsigned count, unsigned version)
 {
@@ -527,14 +572,23 @@ static void no_room_ahead(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(read_all_the_way), cmocka_unit_test(bounded),
-		cmocka_unit_test(landed_by_sync),   cmocka_unit_test(landed_by_rotation),
-		cmocka_unit_test(landed_by_cut),    cmocka_unit_test(killed),
-		cmocka_unit_test(namespace_goes),   cmocka_unit_test(emptied),
-		cmocka_unit_test(write_fails),      cmocka_unit_test(write_fails_at_reload),
-		cmocka_unit_test(refused),          cmocka_unit_test(write_fails_at_cut),
-		cmocka_unit_test(no_memory),        cmocka_unit_test(calls_fail),
-		cmocka_unit_test(room_ahead),       cmocka_unit_test(no_room_ahead),
+		cmocka_unit_test(read_all_the_way),
+		cmocka_unit_test(bounded),
+		cmocka_unit_test(landed_by_sync),
+		cmocka_unit_test(landed_by_rotation),
+		cmocka_unit_test(landed_by_cut),
+		cmocka_unit_test(killed),
+		cmocka_unit_test(namespace_goes),
+		cmocka_unit_test(emptied),
+		cmocka_unit_test(write_fails),
+		cmocka_unit_test(write_fails_at_reload),
+		cmocka_unit_test(refused),
+		cmocka_unit_test(write_fails_at_cut),
+		cmocka_unit_test(no_memory),
+		cmocka_unit_test(calls_fail),
+		cmocka_unit_test(room_ahead),
+		cmocka_unit_test(no_room_ahead),
+		cmocka_unit_test(write_fails_for_the_index),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
