@@ -642,6 +642,8 @@ static int copier_open(struct copier *x, uint32_t chunk)
 	x->index_off = IDX_HEADER;
 	if (rc == 0 && x->ns->mode == ZDB_USER)
 		rc = reader_open(&x->index, x->ns, INDEX_FILE, x->c->n, CHUNK_SIZE);
+	if (rc == 0 && (x->data.size > UINT32_MAX || x->index.size > UINT32_MAX))
+		rc = refuse(x, "d%u: it or its index is longer than an offset can tell", x->c->n);
 	return rc;
 }
 

@@ -75,7 +75,8 @@ int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next)
 	struct dat_rec d;
 	uint32_t at;
 
-	for (uint32_t o = bad + DAT_RECORD + 1; o + DAT_RECORD < end; o++) {
+	for (uint64_t next_off = (uint64_t)bad + DAT_RECORD + 1; next_off + DAT_RECORD < end; next_off++) {
+		uint32_t o = (uint32_t)next_off;
 		ssize_t n = log_fill(s, o, DAT_RECORD, &b);
 		int rc;
 
@@ -104,22 +105,23 @@ int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next)
  */
 static int lost_sector(struct log_stream *s, uint32_t bad, uint32_t to)
 {
-	uint32_t payload = to;
+	uint64_t payload = to, border; /* the last one is at 4 GiB */
 	const uint8_t *b;
 	ssize_t n = log_fill(s, bad, 1, &b);
 
 	if (n > 0)
-		payload = bad + DAT_RECORD + b[0];
-	for (uint32_t at = bad, border; n >= 0 && at < to; at = border) {
-		uint32_t i;
+		payload = (uint64_t)bad + DAT_RECORD + b[0];
+	for (uint64_t at = bad; n >= 0 && at < to; at = border) {
+		uint32_t i, size;
 
 		border = (at / SECTOR + 1) * SECTOR;
 		if (payload > at && payload < border && payload < to)
 			at = payload;
-		n = log_fill(s, at, border - at, &b);
-		for (i = 0; i < n && i < border - at && b[i] == 0;)
+		size = (uint32_t)(border - at);
+		n = log_fill(s, (uint32_t)at, size, &b);
+		for (i = 0; i < n && i < size && b[i] == 0;)
 			i++;
-		if (i == n || i == border - at)
+		if (i == n || i == size)
 			return 1;
 	}
 	return n < 0 ? (int)n : 0;

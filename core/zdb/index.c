@@ -446,6 +446,7 @@ static ssize_t stream_fill(struct idx_stream *s, uint32_t size)
 	uint32_t have = s->off >= s->buf_off && s->off < s->buf_off + s->buf_len
 				? s->buf_off + s->buf_len - s->off
 				: 0;
+	uint32_t room = CHUNK_SIZE - have, rest = s->end - s->off - have;
 	ssize_t n;
 
 	if (have >= size)
@@ -454,10 +455,12 @@ static ssize_t stream_fill(struct idx_stream *s, uint32_t size)
 		memmove(s->buf, s->buf + (s->off - s->buf_off), have);
 	s->buf_off = s->off;
 	s->buf_len = have;
+	if (room > rest)
+		room = rest;
 	if (s->t != NULL)
-		n = tail_read(s->ns, s->t, s->buf + have, CHUNK_SIZE - have, s->off + have);
+		n = tail_read(s->ns, s->t, s->buf + have, room, s->off + have);
 	else
-		n = ns_pread(s->ns, s->f, s->buf + have, CHUNK_SIZE - have, (uint64_t)s->off + have);
+		n = ns_pread(s->ns, s->f, s->buf + have, room, (uint64_t)s->off + have);
 	if (n < 0)
 		return n;
 	s->buf_len += (uint32_t)n;

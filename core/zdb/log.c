@@ -34,11 +34,13 @@ ssize_t log_fill(struct log_stream *s, uint32_t off, uint32_t size, const uint8_
 	ssize_t n;
 
 	if (have < size && off + have < s->end) {
+		uint32_t room = CHUNK_SIZE - have, rest = s->end - off - have;
+
 		if (have > 0)
 			memmove(s->buf, s->buf + (off - s->buf_off), have);
 		s->buf_off = off;
 		s->buf_len = have;
-		n = ns_pread(s->ns, s->f, s->buf + have, CHUNK_SIZE - have, (uint64_t)off + have);
+		n = ns_pread(s->ns, s->f, s->buf + have, room < rest ? room : rest, (uint64_t)off + have);
 		if (n < 0)
 			return n;
 		s->buf_len += (uint32_t)n;

@@ -17,7 +17,7 @@
 
 #include "core/base/endian.h"
 #include "core/base/file.h"
-#include "core/zdb/fmt.h"
+#include "core/zdb/zdb_int.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_util.h"
 
@@ -359,11 +359,75 @@ static void sequential_mode(void **state)
 	all(ZDB_SEQ);
 }
 
+/* One record at `at`, of the key and so many bytes of the fill; returns its end.  damaged: its CRC is not of them. */
+static uint32_t write_record(FILE *file, uint32_t at, char key, uint32_t len, uint8_t fill, uint32_t prev,
+			     bool damaged)
+{
+	struct dat_rec d = {.klen = 1, .len = len, .prev = prev, .ts = 1};
+	uint8_t b[DAT_RECORD + 1 + 600];
+
+	assert_true(len <= 600);
+	memset(b + DAT_RECORD + 1, fill, len);
+	d.crc = zdb_crc(0, b + DAT_RECORD + 1, len) ^ (damaged ? 1 : 0);
+	dat_encode(b, &d);
+	b[DAT_RECORD] = (uint8_t)key;
+	assert_int_equal(fseeko(file, at, SEEK_SET), 0);
+	assert_int_equal(fwrite(b, 1, DAT_RECORD + 1 + len, file), DAT_RECORD + 1 + len);
+	return at + DAT_RECORD + 1 + len;
+}
+
+/*
+ * A damaged record that reaches into the last sector below 4 GiB, a whole one behind it, and the torn beginning of one that goes to
+ * the last offset there is.  (The rest of the log is not there: the marker stands before these.)
+ */
+static void below_4_gib(void **state)
+{
+	uint32_t at = UINT32_MAX - 695, end;
+	char path[500], dir[400];
+	struct mark m;
+	FILE *file;
+	struct zu u;
+
+	(void)state;
+	zu_setup(&u, ZDB_USER);
+	u.opt.datasize = ZDB_DATASIZE_MAX;
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zu_set(&u, "a", "one"), 0);
+	assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_INDEX), 0);
+	assert_int_equal(mark_read(u.ns, &m), 0);
+	zu_crash(&u);
+	m.offset = at;
+	snprintf(dir, sizeof(dir), "%s/default", u.index);
+	assert_int_equal(mark_write(dir, &m), 0);
+	zu_path(&u, "default", "d0", path, sizeof(path));
+	file = fopen(path, "r+b");
+	assert_non_null(file);
+	end = write_record(file, at, 'r', 261, 0x55, DAT_HEADER, true);
+	end = write_record(file, end, 's', UINT32_MAX - 10 - end - DAT_RECORD - 1, 'f', at, false);
+	assert_int_equal(end, UINT32_MAX - 10);
+	assert_int_equal(fwrite("\1torn torn", 1, 10, file), 10);
+	assert_int_equal(fclose(file), 0);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zdb_ns_recovery(u.ns)->damaged, 1);
+	assert_int_equal(zdb_ns_recovery(u.ns)->data_cut_bytes, 10);
+	assert_string_equal(zu_get(&u, "a"), "one");
+	assert_non_null(zu_get(&u, "s"));
+	assert_int_equal(zu_get(&u, "s")[0], 'f');
+	assert_int_equal(zu_set(&u, "b", "in the next segment"), 0);
+	zu_close(&u);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zu_get(&u, "s")[0], 'f');
+	assert_string_equal(zu_get(&u, "b"), "in the next segment");
+	zu_close(&u);
+	zu_teardown(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(user_mode),
 		cmocka_unit_test(sequential_mode),
+		cmocka_unit_test(below_4_gib),
 	};
 
 	test_in_memory();
