@@ -157,6 +157,9 @@ static int step_next(struct zdb_compact *c)
 {
 	int rc;
 
+	/* What is in its files is not durable before the closed segment is; and they have other names. */
+	if (c->ns->ahead != NULL)
+		return -EBUSY;
 	if (c->n < c->end && run_is_full(c)) {
 		c->figures.left = c->end - c->n;
 		c->end = c->n;
@@ -409,7 +412,8 @@ int zdb_compact_begin(struct zdb_ns *ns, const struct zdb_compact_options *optio
 		return -EPERM;
 	if (ns->lock != ZDB_UNLOCKED)
 		return -EACCES;
-	if (ns->compact != NULL || ns->proofs != 0)
+	/* A sync that began before a rotation may still move the marker back, to a segment that is closed by now. */
+	if (ns->compact != NULL || ns->proofs != 0 || ns->job != NULL)
 		return -EBUSY;
 	rc = stored_refusal(ns, options);
 	if (rc != 0)
@@ -590,11 +594,13 @@ int zdb_compact(struct zdb_ns *ns, const struct zdb_compact_options *options,
 	memset(figures, 0, sizeof(*figures));
 	if (rc != 0)
 		return rc;
-	do {
+	if (zdb_ns_is_ahead(ns))
+		rc = zdb_sync(ns, ZDB_SYNC_INDEX);
+	for (bool more = rc == 0; more; more = rc == 1) {
 		(void)zdb_compact_run(c); /* done reports it */
 		while ((rc = zdb_compact_done(c)) == 2)
 			;
-	} while (rc == 1);
+	}
 	zdb_compact_figures(c, figures);
 	zdb_compact_end(c);
 	return rc;

@@ -566,12 +566,14 @@ struct zdb_compact_figures {
 };
 
 /*
- * begin: takes all segments that are closed and behind the marker now.  -EBUSY a compaction or a proof of this
+ * begin: takes all segments that are closed and behind the marker now.  -EBUSY a compaction, a proof or a sync of this
  * namespace runs; -EALREADY what one has replaced is not stored yet; -ENODATA stored, and no segment is known to be on the stores;
  * -EOPNOTSUPP stored, and with user keys, or history is to be kept; -EPERM worm; -EACCES locked or frozen; -EROFS, -ENOENT, -EIO, -ENOMEM.
  * done: 1 = run, then done again; 2 = done again when others had their turn; 0 finished; negative: it ended early, with
  * -ENOSPC, -EIO, ... (what was rewritten stays so).  When it is a sync of the log or the index that failed, the namespace takes no
  * more writes, as after any sync that fails.
+ * When zdb_ns_is_ahead() after begin, a sync of kind ZDB_SYNC_INDEX comes first, and done says -EBUSY without it; no rotation goes ahead from
+ * begin to end, so that one is enough.
  * end: at any time but while run is running; finishes the file that is being switched and frees.  The namespace cannot
  * be deleted, reloaded or emptied before.
  */

@@ -18,7 +18,7 @@ struct compaction {
 	struct zdbd *d;
 	struct zdb_ns *ns; /* referenced */
 	struct zdb_compact_options opt;
-	struct zdb_compact *c; /* NULL: the sync before it runs */
+	struct zdb_compact *c; /* NULL: the sync before it runs, or the first of two */
 	struct sync_waiter sync;
 	struct worker_job job;
 	struct loop_post step;
@@ -129,21 +129,34 @@ static void refused_file(void *ctx, int level, const char *ns, const char *text)
 	log_err("not compacted namespace=%s: %s", ns, text);
 }
 
-/* What waited in memory is in the index files now: that is what compaction goes by. */
-static void synced(struct sync_waiter *w, int err)
+static int begin_engine(struct compaction *k)
 {
-	struct compaction *k = container_of(w, struct compaction, sync);
+	int err = k->opt.stored ? spooling_below(k->d, k->ns, &k->opt.below) : 0;
 
-	if (!err && k->stop)
-		err = -ECANCELED;
-	if (!err && k->opt.stored)
-		err = spooling_below(k->d, k->ns, &k->opt.below);
 	if (!err)
 		err = zdb_compact_begin(k->ns, &k->opt, &k->c);
 	if (err == -EALREADY) /* should it wait for a bundle */
 		spooling_tell(k->d, k->ns);
+	return err;
+}
+
+/*
+ * What waited in memory is in the index files now: that is what compaction goes by. A rotation that went ahead while that sync ran
+ * needs another one; from here on none does.
+ */
+static void synced(struct sync_waiter *w, int err)
+{
+	struct compaction *k = container_of(w, struct compaction, sync);
+	struct zns *z = zns_of(k->d, k->ns);
+
+	if (!err && (k->stop || !z))
+		err = k->stop ? -ECANCELED : -ENOMEM;
+	if (!err && !k->c)
+		err = begin_engine(k);
 	if (err)
 		finish(k, err);
+	else if (zdb_ns_is_ahead(k->ns))
+		sync_wait(z, &k->sync, true);
 	else
 		go_on(k);
 }

@@ -347,6 +347,41 @@ static void who_leaves_or_is_deleted_meanwhile(void **state)
 	end(p, 3);
 }
 
+/* A rotation goes ahead during the sync that a compaction waits for: it lets another one come first. */
+static void a_compaction_begins_behind_it(void **state)
+{
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
+	struct peer p[2];
+
+	(void)state;
+	zr_start(&rig);
+	peer_open(&p[0], &rig);
+	peer_open(&p[1], &rig);
+	for (unsigned i = 0; i < 2; i++) {
+		peer_send(&p[0], "SET", "key", i == 0 ? "old" : "new");
+		peers_expect(p, 1, "$3\r\nkey\r\n");
+	}
+	peer_send(&p[0], "NSJUMP", NULL, NULL);
+	peers_expect(p, 1, "+OK\r\n");
+	peer_send_value(&p[0], "a", LARGE);
+	peers_expect(p, 1, "$1\r\na\r\n");
+	gate(true);
+	peer_send(&p[1], "COMPACT", "KEEP", "ALL");
+	wait_for_worker(&p[0]);
+	peer_send_value(&p[0], "next", LARGE);
+	peers_expect(p, 1, "$4\r\nnext\r\n");
+	assert_int_equal(segments("default"), 2);
+	let_through(&p[1]);
+	while (!peer_has(&p[1], "$") || strstr(buf_str(&p[1].in), "milliseconds: ") == NULL) {
+		assert_true(clock_left_ms(deadline) > 0);
+		assert_true(p[1].in.len == 0 || p[1].in.data[0] == '$');
+		peer_settle(&p[0]);
+	}
+	assert_non_null(strstr(buf_str(&p[1].in), "files: 1\n"));
+	assert_int_equal(segments("default"), 3);
+	end(p, 2);
+}
+
 #define TWICE(test)                                                                                          \
 	{#test ", hooked", test, setup_hooked, teardown, NULL},                                              \
 	{                                                                                                    \
@@ -363,6 +398,7 @@ int main(void)
 		TWICE(a_rotation_by_age_waits),
 		TWICE(a_failed_sync_refuses_the_write),
 		TWICE(who_leaves_or_is_deleted_meanwhile),
+		cmocka_unit_test_setup_teardown(a_compaction_begins_behind_it, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
