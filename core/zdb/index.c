@@ -411,7 +411,7 @@ int rewrite_apply(struct zdb_ns *ns, struct pend *p)
 	mem_free(list);
 	if (rc == 0)
 		pend_release(p);
-	else
+	else if (rc != -ENOMEM)         /* all of them again, later */
 		ns->write_error = -EIO; /* they stay laid over; the next load makes them again from the log */
 	return rc;
 }

@@ -85,7 +85,14 @@ static void cut_everywhere(enum zdb_mode mode, uint64_t keep_s, uint64_t seed)
 	first = r->ops;
 	r->disk = sim_disk_begin(r->u.dir);
 	r->u.opt.gather_writes = seed % 2 == 0;
+	r->u.opt.rotate_ahead = true;
+	r->u.opt.ahead_min = 1;
 	assert_int_equal(zu_open(&r->u), 0);
+	for (unsigned i = 0; i < 8; i++)
+		cr_op(r);
+	assert_int_equal(zdb_jump(r->u.ns), 0);
+	for (unsigned i = 0; i < 3; i++)
+		cr_op(r);
 	cr_interleave(r, 1, false);
 	if (seed % 2 == 0)
 		zu_close(&r->u);

@@ -415,9 +415,11 @@ static bool short_of_memory(enum zdb_mode mode, uint64_t n, bool again)
 	int rc;
 
 	zu_setup(&u, mode);
+	u.opt.fds_max = 1; /* index files are opened anew */
 	prepare(&u);
 	assert_int_equal(zu_open(&u), 0);
 	assert_int_equal(del(&u, 0), 0);
+	assert_non_null(look(&u, 1));
 	assert_int_equal(zdb_sync_begin(u.ns, ZDB_SYNC_INDEX, &job), 0);
 	assert_int_equal(zdb_sync_run(job), 0);
 	mem_fault_begin();

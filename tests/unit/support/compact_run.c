@@ -314,6 +314,8 @@ void cr_interleave(struct compact_run *r, unsigned ops_each, bool look)
 	int rc;
 
 	assert_int_equal(zdb_compact_begin(r->u.ns, &o, &c), 0);
+	if (zdb_ns_is_ahead(r->u.ns))
+		do_sync(r, ZDB_SYNC_INDEX);
 	do {
 		(void)zdb_compact_run(c);
 		for (unsigned i = 0; i < ops_each; i++)
