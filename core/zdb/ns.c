@@ -504,9 +504,19 @@ bool zdb_ns_is_used(const struct zdb_ns *ns)
 	return ns->index.number != 0 || ns->index.size != IDX_HEADER || ns->data.size != DAT_HEADER;
 }
 
-int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode)
+/* In the header of its index, durably. */
+static int mode_write(struct zdb_ns *ns, enum zdb_mode mode)
 {
 	uint8_t byte = (uint8_t)mode;
+	int rc = ns_pwrite(ns, ns->index.f, &byte, 1, IDX_HEADER - 1);
+
+	if (rc == 0 && sys->fdatasync(ns->index.f->fd) != 0)
+		rc = -EIO;
+	return rc;
+}
+
+int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode)
+{
 	int rc = ns_writable(ns);
 
 	if (rc != 0)
@@ -520,11 +530,13 @@ int zdb_ns_set_mode(struct zdb_ns *ns, enum zdb_mode mode)
 		if (rc != 0)
 			return rc;
 	}
-	rc = ns_pwrite(ns, ns->index.f, &byte, 1, IDX_HEADER - 1);
-	if (rc == 0 && sys->fdatasync(ns->index.f->fd) != 0)
-		rc = -EIO;
-	if (rc != 0)
+	rc = mode_write(ns, mode);
+	if (rc != 0) {
+		/* It may be there all the same: no record must be taken that the next load would read in the other mode. */
+		if (mode_write(ns, ns->mode) != 0)
+			ns->write_error = -EIO;
 		return rc;
+	}
 	ns->mode = mode;
 	ns->next_id = 0;
 	updated(ns);

@@ -467,6 +467,41 @@ static void rewrites_left(void **state)
 	}
 }
 
+/* A mode that could not be made durable is not the namespace's, on the disk as little as here. */
+static void refused_mode(void **state)
+{
+	bool fired = true;
+
+	(void)state;
+	for (uint64_t n = 1; fired; n++) {
+		enum zdb_mode mode;
+		struct zu u;
+		int rc;
+
+		zu_setup(&u, ZDB_MIXED);
+		assert_int_equal(zu_open(&u), 0);
+		sys_fault_begin();
+		sys_fault_arm(SYS_CALL_ANY, n, EIO);
+		rc = zdb_ns_set_mode(u.ns, ZDB_SEQ);
+		fired = sys_fault_fired();
+		sys_fault_end();
+		assert_true(rc == 0 || fired);
+		mode = rc == 0 ? ZDB_SEQ : ZDB_USER;
+		assert_int_equal(zdb_ns_mode(u.ns), mode);
+		for (unsigned start = 0; start < 2; start++) {
+			if (mode == ZDB_SEQ)
+				assert_int_equal(zu_insert(&u, "value"), start);
+			else
+				assert_int_equal(zu_set(&u, "a key of its own", "value"), 0);
+			zu_crash(&u);
+			assert_int_equal(zu_open(&u), 0);
+			assert_int_equal(zdb_ns_mode(u.ns), mode);
+		}
+		zu_close(&u);
+		zu_teardown(&u);
+	}
+}
+
 /*
  * A sync fails in its thread, and before its owner hears of it a rotation syncs the same files once more, which succeeds: the
  * system tells an error once.  The segment must not count as closed and durable for that.
@@ -515,6 +550,7 @@ int main(void)
 		cmocka_unit_test(opening),
 		cmocka_unit_test(failed_beside_a_rotation),
 		cmocka_unit_test(rewrites_left),
+		cmocka_unit_test(refused_mode),
 	};
 
 	test_in_memory();
