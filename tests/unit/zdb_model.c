@@ -132,17 +132,23 @@ static void crash(struct zu *u, struct model *m, const struct deletion *last)
 	m->salt[last->key] = last->salt;
 }
 
-/* One step of a sync that goes on while others write; to its end. */
+/* One step of a sync that goes on while others write, sometimes without memory; to its end. */
 static void job_step(struct zu *u, struct zdb_sync **job, unsigned i)
 {
 	uint64_t next;
+	int rc;
 
 	if (*job == NULL)
 		*job = zdb_tick(u->eng, 1000000 + i * 100, &next);
 	if (*job == NULL)
 		return;
 	assert_int_equal(zdb_sync_run(*job), 0);
-	if (zdb_sync_done(*job) == 0)
+	mem_fault_begin();
+	mem_fault_arm(i % 7 == 0 ? 1 + i / 7 % 3 : 0);
+	rc = zdb_sync_done(*job);
+	assert_true(rc >= 0 || (rc == -ENOMEM && mem_fault_fired()));
+	(void)mem_fault_end();
+	if (rc <= 0)
 		*job = NULL;
 }
 
