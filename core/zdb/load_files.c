@@ -284,6 +284,58 @@ static void forget_torn(const struct zdb_ns *ns, struct found *f, uint32_t last)
 			bits_clear(&f->index, n);
 }
 
+/* Whether only we wrote since the marker: then its log is what the index follows.  1, 0, or a negative code. */
+static int marker_is_ours(struct zdb_ns *ns, uint32_t last, const struct mark *m)
+{
+	uint8_t stamp[8];
+	ssize_t n;
+
+	if (m->state != MARK_OPEN)
+		return 0;
+	n = any_read(ns, DATA_FILE, last, stamp, sizeof(stamp), DAT_STAMP_AT);
+	if (n < 0)
+		return n == -ENOENT ? 0 : (int)n;
+	return n == (ssize_t)sizeof(stamp) && get_u64le(stamp) == m->stamp;
+}
+
+/* The data files first ... end - 1 are here, or the owner brings the one that is not. */
+static int need_data(struct zdb_ns *ns, struct found *f, uint32_t first, uint32_t end, char *why,
+		     size_t why_size)
+{
+	for (uint32_t n = first; n < end; n++) {
+		if (bits_has(&f->data, n))
+			continue;
+		ask_owner(ns, f, n);
+		if (file_length(ns, DATA_FILE, n) < (int64_t)DAT_HEADER)
+			return say(why, why_size, -EIO,
+				   "index file i%u is missing or torn, and data file d%u, whose records the "
+				   "index does not follow yet, is not here",
+				   end, n);
+		if (found_add(&f->data, &f->data_last, n) != 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/*
+ * What the log between the marker and the gap changed in older files may be in no index file yet: two rotations can go ahead of one
+ * move of the marker.  So the replay begins no later than where the marker is.
+ */
+static int gap_behind_marker(struct zdb_ns *ns, struct found *f, uint32_t last, const struct mark *m,
+			     int64_t *gap, char *why, size_t why_size)
+{
+	int rc = *gap > (int64_t)m->file ? marker_is_ours(ns, last, m) : 0;
+
+	if (rc < 0)
+		return say(why, why_size, rc, "cannot read d%u", last);
+	if (rc == 0)
+		return 0;
+	rc = need_data(ns, f, m->file, (uint32_t)*gap, why, why_size);
+	if (rc == 0)
+		*gap = m->file;
+	return rc;
+}
+
 /*
  * *last: number of the active pair.  *rebuild: the first index file that has to be made again from the log, or -1.
  */
@@ -310,8 +362,11 @@ static int choose_files(struct zdb_ns *ns, struct found *f, const struct mark *m
 	torn = first_torn(ns, f, *last, m);
 	if (torn >= 0 && (gap < 0 || torn < gap) && all_data_from(f, (uint32_t)torn, *last))
 		gap = torn;
-	*rebuild = ns->eng->read_only ? -1 : gap;
-	return 0;
+	if (ns->eng->read_only)
+		gap = -1;
+	rc = gap_behind_marker(ns, f, *last, m, &gap, why, why_size);
+	*rebuild = gap;
+	return rc;
 }
 
 /* Index files that are not there, or have no header, get one. */
@@ -324,7 +379,8 @@ static int regular_files(struct zdb_ns *ns, const struct found *f, uint32_t last
 		int64_t size = 0;
 
 		if (bits_has(&f->index, n))
-			size = n == last || n == rebuild ? file_length(ns, INDEX_FILE, n) : IDX_HEADER;
+			size = n == last || (rebuild >= 0 && n >= rebuild) ? file_length(ns, INDEX_FILE, n)
+									   : IDX_HEADER;
 		if (size < 0)
 			rc = (int)size;
 		else if (size < (int64_t)IDX_HEADER)
