@@ -281,7 +281,7 @@ int ns_load(struct zdb_ns *ns, char *why, size_t why_size)
 	int64_t rebuild = -1;
 	int rc, which;
 
-	ns->closed_owed = ns->torn_index = -1;
+	ns->closed_owed = ns->torn_index = ns->pair_left = -1;
 	memset(&ns->recovery, 0, sizeof(ns->recovery));
 	rc = load_files(ns, &f, &m, &last, &rebuild, why, why_size);
 	if (rc == 0)
@@ -363,7 +363,9 @@ int ns_close_clean(struct zdb_ns *ns)
 		return ns->write_error;
 	if (!ns->opened)
 		return 0; /* nothing was written since the last clean marker */
-	rc = sync_everything(ns);
+	rc = pair_left_drop(ns);
+	if (rc == 0)
+		rc = sync_everything(ns);
 	if (rc == 0)
 		rc = mark_clean(ns);
 	if (rc == 0) {

@@ -21,7 +21,7 @@ int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out)
 	ns->id = eng->next_ns_id++;
 	ns->refs = 1;
 	ns->alive = true;
-	ns->closed_owed = -1;
+	ns->closed_owed = ns->pair_left = -1;
 	list_init(&ns->unflushed);
 	memcpy(ns->name, name, len);
 	ns->name_len = (uint8_t)len;

@@ -7,6 +7,8 @@
  *   3  the stamp in d<N> set back to 0 (not synced: recovery does it again)
  *   4  the marker moves to the start of d<N+1>
  *   5  the owner hears of it
+ * Goes 2 wrong, both names are taken back for good before anything more is written to the old pair: with a next one behind it a load
+ * takes it for closed and durable to its end.
  * The new log takes its first record after that.  Where the owner allows it, it goes on before the old pair is durable: ahead.c.
  */
 #include <stdio.h>
@@ -26,13 +28,42 @@ int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const 
 	return rc != 0 ? rc : file_write_atomic(path, 0600, header, size);
 }
 
-static void file_drop(const struct zdb_ns *ns, enum which which, uint32_t number)
+static int file_drop(const struct zdb_ns *ns, enum which which, uint32_t number)
 {
 	char path[ZDB_PATH_MAX];
+	int rc = file_path(ns, which, number, "", path);
 
-	if (file_path(ns, which, number, "", path) == 0)
-		(void)sys->unlink(
-			path); /* an empty pair without records is what recovery takes it for anyway */
+	return rc == 0 && sys->unlink(path) != 0 && errno != ENOENT ? -errno : rc;
+}
+
+/* Says nothing about what the disk holds: the same again may go well. */
+static bool passes(int rc)
+{
+	return err_no_room(rc) || rc == -ENOMEM || rc == -EMFILE || rc == -ENFILE;
+}
+
+/* A directory that could not be synced may give the names back after a power cut, also when a later sync succeeds. */
+static int pair_drop(struct zdb_ns *ns, uint32_t number)
+{
+	int rc = file_drop(ns, DATA_FILE, number);
+
+	if (rc == 0)
+		rc = file_drop(ns, INDEX_FILE, number);
+	if (rc == 0)
+		rc = file_sync_dir(ns->index_dir);
+	if (rc == 0)
+		rc = file_sync_dir(ns->data_dir);
+	ns->pair_left = rc == 0 ? -1 : (int64_t)number;
+	if (rc != 0 && !passes(rc))
+		ns->write_error = -EIO;
+	return rc;
+}
+
+int pair_left_drop(struct zdb_ns *ns)
+{
+	int rc = ns->pair_left < 0 ? 0 : pair_drop(ns, (uint32_t)ns->pair_left);
+
+	return err_no_room(rc) ? -ENOSPC : rc;
 }
 
 int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp)
@@ -43,11 +74,10 @@ int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp)
 	idx_header_encode(index, number, ns->mode);
 	dat_header_encode(data, number, stamp);
 	rc = file_make(ns, INDEX_FILE, number, index, sizeof(index));
+	if (rc == 0)
+		rc = file_make(ns, DATA_FILE, number, data, sizeof(data));
 	if (rc != 0)
-		return rc;
-	rc = file_make(ns, DATA_FILE, number, data, sizeof(data));
-	if (rc != 0)
-		file_drop(ns, INDEX_FILE, number);
+		(void)pair_drop(ns, number); /* the first error is the one to report */
 	return rc;
 }
 
@@ -140,8 +170,7 @@ int rotate(struct zdb_ns *ns)
 		rc = tail_open(ns, &data, DATA_FILE, next);
 	if (rc != 0) {
 		tail_close(ns->eng, &index, false);
-		file_drop(ns, DATA_FILE, next);
-		file_drop(ns, INDEX_FILE, next);
+		(void)pair_drop(ns, next); /* the first error is the one to report */
 		return rc;
 	}
 	stamp_forget(ns->data.f);

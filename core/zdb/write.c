@@ -10,15 +10,18 @@
 
 int ns_writable(struct zdb_ns *ns)
 {
+	int rc;
+
 	if (!ns->alive)
 		return -ESTALE;
 	if (ns->load_error != 0)
 		return -EIO;
 	if (ns->eng->read_only || ns->write_error != 0)
 		return -EROFS;
-	if (ns->closed_owed >= 0)
-		return closed_event(ns, (uint32_t)ns->closed_owed);
-	return 0;
+	rc = pair_left_drop(ns);
+	if (rc == 0 && ns->closed_owed >= 0)
+		rc = closed_event(ns, (uint32_t)ns->closed_owed);
+	return rc;
 }
 
 /* Rewrites may not wait without bound: when too many do, apply them now. */

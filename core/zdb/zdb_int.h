@@ -208,6 +208,7 @@ struct zdb_ns {
 	uint64_t applied_ms;   /* when the last rewrites were applied */
 	unsigned proofs;       /* running */
 	int64_t torn_index;    /* the first index file that could not be read to its end; -1 = none */
+	int64_t pair_left;     /* a rotation failed, and names of this pair may be on the disk; -1 = none */
 	int64_t closed_owed;   /* segment whose segment_closed event failed; -1 = none */
 	struct missing *missing;
 	struct proof_memo memos[PROOF_MEMOS];
@@ -411,7 +412,10 @@ int rotate(struct zdb_ns *ns);
 /* Nothing here fails.  index, data: the next pair, open.  drop_reserve: what is preallocated behind the old ones goes. */
 void pair_switch(struct zdb_ns *ns, struct tail *index, struct tail *data, bool drop_reserve);
 void stamp_forget(const struct zdb_fd *data);
+/* On failure nothing of it stays, or pair_left says so. */
 int pair_create(struct zdb_ns *ns, uint32_t number, uint64_t stamp);
+/* Takes back what a rotation that failed has left; nothing is to be written before.  0 or a negative code. */
+int pair_left_drop(struct zdb_ns *ns);
 int file_make(const struct zdb_ns *ns, enum which which, uint32_t number, const void *header, size_t size);
 int closed_event(struct zdb_ns *ns, uint32_t n);
 int bundle_closed(struct zdb_ns *ns, uint32_t n, struct zdb_bundle **out); /* of the segment just closed */

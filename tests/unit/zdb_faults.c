@@ -372,6 +372,168 @@ static void opening(void **state)
 	}
 }
 
+/* ---- a rotation that fails halfway: writing goes on in the old pair, or is refused */
+
+/* Error of a call; 0: an allocation fails.  from: every later call of the rotation does, too. */
+struct failing {
+	int error;
+	bool from;
+};
+
+static bool jump_fails(struct zu *u, const struct failing *f, uint64_t n, int *rc)
+{
+	bool fired;
+
+	sys_fault_begin();
+	mem_fault_begin();
+	if (f->error == 0)
+		mem_fault_arm(n);
+	else if (f->from)
+		sys_fault_arm_from(SYS_CALL_ANY, n, f->error);
+	else
+		sys_fault_arm(SYS_CALL_ANY, n, f->error);
+	*rc = zdb_jump(u->ns);
+	fired = f->error == 0 ? mem_fault_fired() : sys_fault_fired();
+	(void)mem_fault_end();
+	sys_fault_end();
+	return fired;
+}
+
+/* Keys 0 and 1 are there, 0 changed and 1 removed by what a sync made durable; 2 has its value or, not synced, a longer one. */
+static void went_on(struct zu *u, const char *where)
+{
+	const char *two, *zero = look(u, 0);
+
+	if (zero == NULL || strcmp(zero, "ZERO") != 0)
+		fail_msg("%s: a synced update is lost", where);
+	if (look(u, 1) != NULL)
+		fail_msg("%s: a synced deletion is lost", where);
+	two = look(u, 2);
+	if (two == NULL || (strcmp(two, "two") != 0 && two[0] != 'x'))
+		fail_msg("%s: a value that was synced long ago is lost", where);
+}
+
+/* After a kill, and after power cuts. */
+static void cuts_after(struct sim_disk *disk, uint64_t calls, enum zdb_mode mode, const char *out,
+		       const char *where)
+{
+	char at[160];
+	struct zu v;
+
+	for (unsigned seed = 0; seed < 10; seed++) {
+		snprintf(at, sizeof(at), "%s, seed %u", where, seed);
+		sim_disk_materialise(disk, calls,
+				     seed == 0       ? SIM_KEEP
+				     : seed == 1     ? SIM_DROP
+				     : seed % 2 == 0 ? SIM_SECTORS
+						     : SIM_RANDOM,
+				     seed, out);
+		zu_at(&v, out, mode);
+		if (zu_open(&v) != 0)
+			fail_msg("%s: does not open", at);
+		went_on(&v, at);
+		zu_close(&v);
+		zu_check(&v, at);
+		assert_int_equal(file_rm_tree(out), 0);
+	}
+}
+
+/* Whether a call of the rotation was there to fail. */
+static bool one_rotation(enum zdb_mode mode, const struct failing *f, uint64_t n, unsigned *refused)
+{
+	char out[400], where[100], big[3000];
+	struct sim_disk *disk;
+	uint64_t calls;
+	struct zu u;
+	bool fired;
+	int rc;
+
+	snprintf(where, sizeof(where), "mode %d, error %d%s, call %u", (int)mode, f->error,
+		 f->from ? " and on" : "", (unsigned)n);
+	zu_setup(&u, mode);
+	prepare(&u);
+	disk = sim_disk_begin(u.dir);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(put(&u, 0, "null"), 0);
+	assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_INDEX), 0);
+	fired = jump_fails(&u, f, n, &rc);
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = '\0';
+	rc = put(&u, 0, "ZERO");
+	assert_true(rc == 0 ||
+		    (rc == -EROFS && f->error != 0)); /* a sync failed: what it was about is in doubt */
+	if (rc == 0) {
+		assert_int_equal(del(&u, 1), 0);
+		assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_DATA), 0);
+		assert_int_equal(put(&u, 2, big), 0);
+	}
+	*refused += rc != 0;
+	calls = sim_disk_calls(disk);
+	zu_crash(&u);
+	sim_disk_stop(disk);
+	snprintf(out, sizeof(out), "%s.cut", u.dir);
+	if (rc == 0)
+		cuts_after(disk, calls, mode, out, where);
+	sim_disk_free(disk);
+	zu_teardown(&u);
+	return fired;
+}
+
+static void half_a_rotation(void **state)
+{
+	static const struct failing all[] = {{EIO, false},   {EIO, true},     {ENOSPC, false},
+					     {ENOSPC, true}, {EMFILE, false}, {0, false}};
+	unsigned refused = 0;
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * sizeof(all) / sizeof(all[0]); i++)
+		for (uint64_t n = 1; one_rotation(i % 2 == 0 ? ZDB_USER : ZDB_SEQ, &all[i / 2], n, &refused);
+		     n++)
+			;
+	assert_true(refused > 0);
+}
+
+/* No room for the next pair, nor for taking back what was made of it: writes wait until there is, and go on without a start. */
+static void no_room_for_a_pair(void **state)
+{
+	static const int errors[] = {ENOSPC, EDQUOT, EMFILE};
+
+	(void)state;
+	for (unsigned i = 0; i < 12; i++) {
+		int error = errors[i / 2 % 3];
+		struct zu u;
+
+		zu_setup(&u, i % 2 == 0 ? ZDB_USER : ZDB_SEQ);
+		prepare(&u);
+		assert_int_equal(zu_open(&u), 0);
+		assert_int_equal(put(&u, 0, "null"), 0);
+		assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_INDEX), 0);
+		sys_fault_begin();
+		sys_fault_arm_from(SYS_CALL_RENAME, 2, error); /* i2 has its name */
+		if (i / 6 == 1) {                              /* it cannot be opened, nor removed */
+			sys_fault_disarm();
+			sys_fault_only("default/i2");
+			sys_fault_arm_from(SYS_CALL_OPEN, 1, error);
+			sys_fault_arm_from(SYS_CALL_UNLINK, 1, error);
+		}
+		assert_int_not_equal(zdb_jump(u.ns), 0);
+		if (i / 6 == 1)
+			assert_int_not_equal(put(&u, 0, "ZERO"), 0);
+		sys_fault_end();
+		assert_int_equal(zdb_ns_write_error(u.ns), 0);
+		assert_int_equal(put(&u, 0, "ZERO"), 0);
+		assert_int_equal(del(&u, 1), 0);
+		assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_DATA), 0);
+		zu_crash(&u);
+		assert_int_equal(zu_open(&u), 0);
+		went_on(&u, "no room");
+		assert_int_equal(zdb_jump(u.ns), 0);
+		zu_close(&u);
+		zu_check(&u, "no room");
+		zu_teardown(&u);
+	}
+}
+
 /* A short write is taken back: the log has no fragment, and the next record is whole. */
 static void short_writes(void **state)
 {
@@ -551,6 +713,8 @@ int main(void)
 		cmocka_unit_test(failed_beside_a_rotation),
 		cmocka_unit_test(rewrites_left),
 		cmocka_unit_test(refused_mode),
+		cmocka_unit_test(half_a_rotation),
+		cmocka_unit_test(no_room_for_a_pair),
 	};
 
 	test_in_memory();
