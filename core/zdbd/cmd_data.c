@@ -57,6 +57,16 @@ static void note_write(struct client *c)
 		sync_note_write(z);
 }
 
+/*
+ * Nothing is written, since what was wanted is so already: perhaps by a write of another client whose answer waits itself, and which a
+ * kill can still take back.  This answer says the same, and waits as long.
+ */
+static void note_is_so(struct client *c)
+{
+	c->wrote = true;
+	note_unsynced(c);
+}
+
 static void do_set(struct client *c, const uint8_t *key, size_t klen, const uint8_t *value, size_t vlen,
 		   uint32_t ts)
 {
@@ -75,7 +85,7 @@ static void do_set(struct client *c, const uint8_t *key, size_t klen, const uint
 		return;
 	}
 	if (result.outcome == ZDB_UNCHANGED) {
-		note_unsynced(c); /* the equal value may be another client's, and its answer wait too */
+		note_is_so(c);
 		reply_nil(c);
 		return;
 	}
@@ -127,6 +137,7 @@ static void do_del(struct client *c, const uint8_t *key, size_t klen, uint32_t t
 		break;
 	case -ENOENT:
 	case -EINVAL:
+		note_is_so(c);
 		reply_error(c, "Key not found");
 		break;
 	case -EPERM:
@@ -545,6 +556,7 @@ enum verdict cmd_data_raw(struct call *call)
 	err = op->err ? op->err : zdb_raw(c->ns, (uint32_t)file, (uint32_t)offset, &raw, &op->waiter);
 	switch (err) {
 	case 0:
+		c->wrote = true; /* a follower keeps it: it must not have what a kill takes back */
 		reply_raw(c, &raw);
 		break;
 	case -EINPROGRESS:

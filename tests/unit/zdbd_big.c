@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -42,6 +43,7 @@
 static struct zr rig;
 static atomic_uint mapped; /* maps that were made */
 static atomic_uint flown;  /* writes by other threads than the loop's */
+static atomic_bool gate;   /* those stand before their first byte while it is closed */
 static atomic_bool broken; /* those fail */
 
 /* ---------------------------------------------------------------------------------------------------- the values */
@@ -169,19 +171,25 @@ static int answer(struct peer *p, unsigned key)
 	return (int)version;
 }
 
-static bool put(struct peer *p, unsigned key, unsigned version)
+static bool send_put(struct peer *p, unsigned key, unsigned version)
 {
-	char head[80], reply[32];
+	char head[80];
 	int n = snprintf(head, sizeof(head), "*3\r\n$3\r\nSET\r\n$5\r\nk%04u\r\n$%zu\r\n", key, size_of(key));
 
 	make(key, version, p->in);
 	memcpy(p->in + size_of(key), "\r\n", 2);
-	return send_all(p, head, (size_t)n) && send_all(p, p->in, size_of(key) + 2) &&
-	       line(p, reply, sizeof(reply)) && reply[0] == '$' && line(p, reply, sizeof(reply));
+	return send_all(p, head, (size_t)n) && send_all(p, p->in, size_of(key) + 2);
 }
 
-/* Sends words, and takes the first line of the reply. */
-static bool command(struct peer *p, const char *words, char *reply, size_t size)
+static bool put(struct peer *p, unsigned key, unsigned version)
+{
+	char reply[32];
+
+	return send_put(p, key, version) && line(p, reply, sizeof(reply)) && reply[0] == '$' &&
+	       line(p, reply, sizeof(reply));
+}
+
+static bool send_words(struct peer *p, const char *words)
 {
 	char request[200], body[160] = "";
 	const char *at = words;
@@ -196,7 +204,13 @@ static bool command(struct peer *p, const char *words, char *reply, size_t size)
 		count++;
 	}
 	n = snprintf(request, sizeof(request), "*%u\r\n%s", count, body);
-	return send_all(p, request, (size_t)n) && line(p, reply, size);
+	return send_all(p, request, (size_t)n);
+}
+
+/* Sends words, and takes the first line of the reply. */
+static bool command(struct peer *p, const char *words, char *reply, size_t size)
+{
+	return send_words(p, words) && line(p, reply, size);
 }
 
 /* --------------------------------------------------------------------------------------------------- the players */
@@ -380,6 +394,8 @@ static ssize_t watched_pwritev(int fd, const struct iovec *iov, int count, off_t
 {
 	if (!pthread_equal(pthread_self(), rig.thread)) {
 		atomic_fetch_add(&flown, 1);
+		while (atomic_load(&gate))
+			usleep(1000);
 		if (atomic_load(&broken)) {
 			errno = EIO;
 			return -1;
@@ -398,6 +414,7 @@ static int setup(void **state)
 	sys = &table;
 	atomic_store(&mapped, 0);
 	atomic_store(&flown, 0);
+	atomic_store(&gate, false);
 	atomic_store(&broken, false);
 	zr_setup(&rig);
 	rig.opt.listen = "127.0.0.1";
@@ -538,6 +555,71 @@ static void write_fails(void **state)
 	assert_int_equal(zr_halt(&rig), 0);
 }
 
+#define TOLD 5u
+
+static bool all_silent(const struct peer *peers)
+{
+	struct pollfd f[TOLD];
+
+	for (unsigned i = 0; i < TOLD; i++)
+		f[i] = (struct pollfd){.fd = peers[i].fd, .events = POLLIN};
+	return poll(f, TOLD, 300) == 0;
+}
+
+static void expect_line(struct peer *p, const char *want)
+{
+	char text[64];
+
+	assert_true(line(p, text, sizeof(text)));
+	assert_string_equal(text, want);
+}
+
+/*
+ * A kill now would take back what is on its flight: who is told that it is so already waits with those who wrote it, and so does who
+ * keeps it elsewhere.  Who only reads does not.
+ */
+static void told_when_landed(void **state)
+{
+	enum { SETS, DELETES, SETS_SAME, DELETES_SAME, FOLLOWS };
+	unsigned key = KEYS - 1, before;
+	struct peer peers[TOLD], reader;
+	char text[64];
+
+	(void)state;
+	if (worker_cpu_count() == 1)
+		skip(); /* nobody else writes */
+	rig.opt.datasize = 64u << 20;
+	zr_run(&rig);
+	for (unsigned i = 0; i < TOLD; i++)
+		peer_open(&peers[i], false);
+	peer_open(&reader, false);
+	assert_true(command(&reader, "SET gone value", text, sizeof(text)));
+	expect_line(&reader, "gone\r\n");
+	before = atomic_load(&flown);
+	atomic_store(&gate, true);
+	assert_true(send_put(&peers[SETS], key, 1));
+	while (atomic_load(&flown) == before)
+		usleep(1000);
+	assert_true(send_words(&peers[DELETES], "DEL gone"));
+	do /* until it has been carried out */
+		assert_true(command(&reader, "EXISTS gone", text, sizeof(text)));
+	while (strcmp(text, ":0\r\n") != 0);
+	assert_true(send_put(&peers[SETS_SAME], key, 1));
+	assert_true(send_words(&peers[DELETES_SAME], "DEL gone"));
+	assert_true(send_words(&peers[FOLLOWS], "DATA RAW 0 55")); /* behind "gone" */
+	assert_true(all_silent(peers));
+	atomic_store(&gate, false);
+	expect_line(&peers[SETS], "$5\r\n");
+	expect_line(&peers[DELETES], "+OK\r\n");
+	expect_line(&peers[SETS_SAME], "$-1\r\n");
+	expect_line(&peers[DELETES_SAME], "-Key not found\r\n");
+	expect_line(&peers[FOLLOWS], "*6\r\n");
+	for (unsigned i = 0; i < TOLD; i++)
+		peer_close(&peers[i]);
+	peer_close(&reader);
+	assert_int_equal(zr_halt(&rig), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -547,6 +629,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(cut_under_map, setup, teardown),
 		cmocka_unit_test_setup_teardown(written_by_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(write_fails, setup, teardown),
+		cmocka_unit_test_setup_teardown(told_when_landed, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
