@@ -21,7 +21,6 @@
 
 #define AHEAD_MIN                                                                                            \
 	(1u << 20) /* bytes of log that are not durable: with less a rotation takes no time to speak of */
-#define NEXT        ".next-"
 #define SUFFIX_SIZE 16u /* ".next-01234567" */
 
 struct ahead {

@@ -429,7 +429,9 @@ int load_files(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *las
 
 	if (rc != 0)
 		return rc;
-	rc = ahead_settle(ns, m, why, why_size);
+	rc = reread(ns, m, why, why_size);
+	if (rc == 0)
+		rc = ahead_settle(ns, m, why, why_size);
 	if (rc != 0)
 		return rc;
 	rc = find_files(ns, f);

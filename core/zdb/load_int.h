@@ -6,6 +6,9 @@
 
 #include "core/zdb/zdb_int.h"
 
+#define NEXT                                                                                                 \
+	".next-" /* begins the suffix of a pair ahead of a closed segment that is not durable yet (ahead.c) */
+
 /* The files of a namespace, by number. */
 struct found {
 	struct bits index, data;
@@ -23,5 +26,10 @@ int load_files(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *las
 	       char *why, size_t why_size);
 /* Whether the data files first ... last are all here. */
 bool all_data_from(const struct found *f, uint32_t first, uint32_t last);
+/*
+ * Before anything is read that a crash, or a failed sync, may have left in memory only: what is read then is what the disk has (reread.c).
+ * Nothing to do behind a clean marker.  0 or a negative code, said in why.
+ */
+int reread(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size);
 
 #endif

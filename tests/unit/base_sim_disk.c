@@ -281,6 +281,35 @@ static void check_failed_sync_loses(void **state)
 	teardown(&p);
 }
 
+/* What a failed sync took reads as written until the cache is dropped; what was written behind it stays. */
+static void check_dropped_cache(void **state)
+{
+	struct place p = {0};
+	int fd;
+
+	(void)state;
+	setup(&p);
+	p.disk = sim_disk_begin(p.live);
+	sys_fault_begin();
+	fd = put(path_in(p.live, "f"), "12345");
+	assert_int_equal(file_sync_dir(p.live), 0);
+	assert_int_equal(sys->fsync(fd), 0);
+	assert_int_equal(sys->pwrite(fd, "ab", 2, 1), 2);
+	sys_fault_arm(SYS_CALL_SYNC, 1, EIO);
+	assert_int_equal(sys->fsync(fd), -1);
+	assert_int_equal(sys->pwrite(fd, "c", 1, 4), 1);
+	assert_content(p.live, "f", "1ab4c");
+	assert_int_equal(sys->posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	assert_content(p.live, "f", "1234c");
+	assert_int_equal(sys->fsync(fd), 0);
+	sys->close(fd);
+	sys_fault_end();
+	sim_disk_stop(p.disk);
+	cut(&p, UINT64_MAX, SIM_KEEP, 0);
+	assert_content(p.out, "f", "1234c");
+	teardown(&p);
+}
+
 static void check_directories_and_links(void **state)
 {
 	struct place p = {0};
@@ -323,7 +352,7 @@ int main(void)
 		cmocka_unit_test(check_synced_stays),          cmocka_unit_test(check_torn_sectors),
 		cmocka_unit_test(check_unsynced_appends),      cmocka_unit_test(check_atomic_replacement),
 		cmocka_unit_test(check_missing_sync_is_found), cmocka_unit_test(check_failed_sync_loses),
-		cmocka_unit_test(check_directories_and_links),
+		cmocka_unit_test(check_dropped_cache),         cmocka_unit_test(check_directories_and_links),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

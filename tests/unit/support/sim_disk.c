@@ -380,6 +380,79 @@ out:
 	return rc;
 }
 
+/* Marks the writes that a failed sync has taken from the disk. Returns the size that all of the file's bytes need; 0: there are none. */
+static size_t lose_writes(int inode)
+{
+	bool is_failed = false, is_any = false;
+	uint64_t size = D->inodes[inode].size;
+
+	for (size_t i = D->op_count; i-- > 0;) {
+		struct sim_op *op = &D->ops[i];
+
+		if (op->kind == SIM_OP_SYNC_ALL)
+			is_failed = false;
+		if (op->inode != inode)
+			continue;
+		if (op->kind == SIM_OP_SYNC || op->kind == SIM_OP_SYNC_FAIL)
+			is_failed = op->kind == SIM_OP_SYNC_FAIL;
+		if (op->kind != SIM_OP_WRITE && op->kind != SIM_OP_EXTEND)
+			continue;
+		if (op->off + op->len > size)
+			size = op->off + op->len;
+		if (op->kind == SIM_OP_WRITE && is_failed && op->lost_at == 0) {
+			op->lost_at = D->op_count;
+			is_any = true;
+		}
+	}
+	return is_any ? size : 0;
+}
+
+/* The file reads as the disk has it: what came behind the failed sync is still in memory. */
+static void read_back(int fd, int inode, size_t size)
+{
+	unsigned char *data = calloc(1, size);
+	char path[64];
+	struct stat st;
+	int out;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	out = open(path, O_WRONLY | O_CLOEXEC);
+	if (!data || out < 0 || fstat(out, &st) < 0)
+		give_up("read back", path);
+	if (D->inodes[inode].size)
+		memcpy(data, D->inodes[inode].data, D->inodes[inode].size);
+	for (size_t i = 0; i < D->op_count; i++) {
+		const struct sim_op *op = &D->ops[i];
+
+		if (op->inode != inode)
+			continue;
+		if (op->kind == SIM_OP_SIZE && op->len < size)
+			memset(data + op->len, 0, size - op->len);
+		if (op->kind == SIM_OP_WRITE && op->lost_at == 0)
+			memcpy(data + op->off, op->data, op->len);
+	}
+	if ((size_t)st.st_size < size)
+		size = (size_t)st.st_size;
+	if (pwrite(out, data, size, 0) != (ssize_t)size)
+		give_up("read back", path);
+	close(out);
+	free(data);
+}
+
+static int d_posix_fadvise(int fd, off_t off, off_t len, int advice)
+{
+	size_t size;
+	int inode;
+
+	pthread_mutex_lock(&D->lock);
+	inode = inode_of_fd(fd);
+	size = inode >= 0 && advice == POSIX_FADV_DONTNEED ? lose_writes(inode) : 0;
+	if (size > 0)
+		read_back(fd, inode, size);
+	pthread_mutex_unlock(&D->lock);
+	return D->lower->posix_fadvise(fd, off, len, advice);
+}
+
 static int d_renameat2(int from_dirfd, const char *from, int to_dirfd, const char *to, unsigned flags)
 {
 	struct where a, b;
@@ -510,6 +583,7 @@ struct sim_disk *sim_disk_begin(const char *root)
 	table.fsync = d_fsync;
 	table.fdatasync = d_fsync;
 	table.syncfs = d_syncfs;
+	table.posix_fadvise = d_posix_fadvise;
 	table.ftruncate = d_ftruncate;
 	table.fallocate = d_fallocate;
 	table.rename = d_rename;

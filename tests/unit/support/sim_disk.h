@@ -48,6 +48,7 @@ struct sim_op {
 	char *name, *name2;
 	uint64_t off, len;
 	unsigned char *data;
+	uint64_t lost_at; /* calls recorded when the cache was dropped that alone had this write; 0 = it was not */
 };
 
 struct sim_disk {

@@ -376,6 +376,11 @@ void sim_disk_materialise(struct sim_disk *disk, uint64_t cut, enum sim_policy p
 
 		if (!is_name_op(op) && !is_data_op(op))
 			continue;
+		if (op->lost_at && op->lost_at < s.cut) {
+			if (op->off + op->len > s.files[op->inode].size)
+				set_size(&s.files[op->inode], op->off + op->len);
+			continue;
+		}
 		if (!passes && policy == SIM_SECTORS && op->kind == SIM_OP_WRITE) {
 			put_sectors(&s, &s.files[op->inode], op, i);
 			continue;

@@ -19,6 +19,7 @@
 struct armed {
 	uint64_t at; /* number of the call, counted from sys_fault_begin(); 0 = none */
 	bool is_sticky;
+	bool is_kill; /* no disk hears of a failed sync */
 	int error; /* 0 = a short transfer of `len` */
 	size_t len;
 };
@@ -28,7 +29,7 @@ static struct {
 	pthread_mutex_t lock; /* everything here */
 	uint64_t calls[SYS_CALL_KINDS];
 	struct armed armed[SYS_CALL_KINDS];
-	bool fired;
+	bool fired, killed;
 	char *only;
 	char *fd_paths[FD_MAX];
 	bool has_clock;
@@ -73,6 +74,7 @@ static const struct armed *note(enum sys_call kind, const char *path, int fd, st
 	}
 	if (hit) {
 		F.fired = true;
+		F.killed = hit->is_kill;
 		*out = *hit;
 		hit = out;
 	}
@@ -240,7 +242,8 @@ static int failed_sync(int fd)
 {
 	int error = errno;
 
-	sim_disk_sync_failed(fd);
+	if (!F.killed)
+		sim_disk_sync_failed(fd);
 	errno = error;
 	return -1;
 }
@@ -495,6 +498,11 @@ void sys_fault_arm_from(enum sys_call kind, uint64_t nth, int error)
 	arm(kind, (struct armed){.error = error, .is_sticky = true}, nth);
 }
 
+void sys_fault_kill(uint64_t nth)
+{
+	arm(SYS_CALL_ANY, (struct armed){.error = EIO, .is_sticky = true, .is_kill = true}, nth);
+}
+
 void sys_fault_arm_short(enum sys_call kind, uint64_t nth, size_t len)
 {
 	arm(kind, (struct armed){.len = len ? len : 1}, nth);
@@ -504,7 +512,7 @@ void sys_fault_disarm(void)
 {
 	pthread_mutex_lock(&F.lock);
 	memset(F.armed, 0, sizeof(F.armed));
-	F.fired = false;
+	F.fired = F.killed = false;
 	pthread_mutex_unlock(&F.lock);
 }
 

@@ -65,6 +65,8 @@ void sys_fault_end(void);
 void sys_fault_arm(enum sys_call kind, uint64_t nth, int error);
 /* The nth and every later one (a dead disk). */
 void sys_fault_arm_from(enum sys_call kind, uint64_t nth, int error);
+/* The nth call of any kind and every later one fails, as for a process that is gone: no disk hears of a failed sync. */
+void sys_fault_kill(uint64_t nth);
 /* The nth read or write transfers only `len` bytes (at least 1). */
 void sys_fault_arm_short(enum sys_call kind, uint64_t nth, size_t len);
 /* Nothing is armed any more; counting goes on. */
@@ -105,7 +107,8 @@ bool mem_fault_fired(void);
  *  - a name (create, link, mkdir, unlink, rmdir, rename) is durable after an fsync of its directory; until then each is
  *    there or not, in any combination. Syncing a file does not make its name durable. A rename is atomic: the old or
  *    the new state of both names; it is durable with the directory of the new name;
- *  - after an fsync that failed (sys_fault), what was not durable before it never becomes so by a later fsync.
+ *  - after an fsync that failed (sys_fault), what was not durable before it never becomes so by a later fsync. It still reads
+ *    as it was written until posix_fadvise(DONTNEED) for the file; then as the disk has it: as before, or zeros.
  * The content of a file that had no name left, or whose directory never became durable, is gone.
  *
  * Any thread may make the recorded calls. Hard links are kept; symbolic links, mmap and O_DIRECT alignment are not

@@ -1,0 +1,350 @@
+/*
+ * Two blows in a row: a failed sync or a kill, at every call of a history, then a load that goes on from there, and when that has had
+ * a sync of its own, a power cut.  What the load served, and what was written after it, is there; and what had been answered before the
+ * first blow, as far as it was promised.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <errno.h>
+
+#include "core/base/file.h"
+#include "tests/unit/support/sys_test.h"
+#include "tests/unit/support/zdb_util.h"
+
+#define KEYS  4u
+#define TRIED 24u
+
+/* Text for each key; "" = absent. */
+struct state {
+	char value[KEYS][16];
+};
+
+/* What may be there after a blow: what is promised, or what was tried later. */
+struct expected {
+	struct state now, promised;
+	char tried[KEYS][TRIED][16];
+	unsigned count[KEYS];
+};
+
+enum blow { SYNC_FAILS, KILL };
+
+struct run {
+	struct zu u;
+	enum blow blow;
+	enum sys_call call; /* that fails */
+	bool restart;       /* or RELOAD */
+	struct expected want;
+	char where[200];
+};
+
+/* ---- one key */
+
+static int put(struct zu *u, unsigned key, const char *value)
+{
+	char name[8];
+
+	if (u->opt.mode == ZDB_SEQ)
+		return zu_seq_set(u, key, value);
+	snprintf(name, sizeof(name), "k%u", key);
+	return zu_set(u, name, value);
+}
+
+static int del(struct zu *u, unsigned key)
+{
+	char name[8];
+
+	if (u->opt.mode == ZDB_SEQ)
+		return zu_seq_del(u, key);
+	snprintf(name, sizeof(name), "k%u", key);
+	return zu_del(u, name);
+}
+
+static void look(struct zu *u, struct state *s, const char *where)
+{
+	for (unsigned k = 0; k < KEYS; k++) {
+		uint8_t key[8] = {(uint8_t)k}, *value = NULL;
+		char name[8];
+		size_t size = 0;
+		bool seq = u->opt.mode == ZDB_SEQ;
+		int n = snprintf(name, sizeof(name), "k%u", k);
+		int rc = zu_value(u->ns, seq ? (const void *)key : name, seq ? sizeof(key) : (size_t)n,
+				  &value, &size);
+
+		if (rc != 0 && rc != -ENOENT)
+			fail_msg("%s: key %u answers %d", where, k, rc);
+		snprintf(s->value[k], sizeof(s->value[k]), "%.*s", (int)size, rc == 0 ? (char *)value : "");
+		free(value);
+	}
+}
+
+/* ---- the history: each step may fail, and says what is promised by it if it does not */
+
+static void promise_now(struct run *r)
+{
+	r->want.promised = r->want.now;
+	memset(r->want.count, 0, sizeof(r->want.count));
+}
+
+/* value "": deletes. */
+static void change(struct run *r, unsigned key, const char *value)
+{
+	struct expected *e = &r->want;
+	int rc = value[0] != '\0' ? put(&r->u, key, value) : del(&r->u, key);
+
+	assert_true(e->count[key] < TRIED);
+	snprintf(e->tried[key][e->count[key]++], sizeof(e->tried[key][0]), "%s", value);
+	if (rc != 0)
+		return;
+	snprintf(e->now.value[key], sizeof(e->now.value[key]), "%s", value);
+	if (r->blow == SYNC_FAILS || zdb_ns_doubtful(r->u.ns))
+		return; /* only a sync promises it */
+	memcpy(e->promised.value[key], e->now.value[key], sizeof(e->now.value[key]));
+	e->count[key] = 0;
+}
+
+static void sync_now(struct run *r, enum zdb_sync_kind kind)
+{
+	if (zdb_sync(r->u.ns, kind) == 0)
+		promise_now(r);
+}
+
+static void history(struct run *r)
+{
+	change(r, 0, "a");
+	sync_now(r, ZDB_SYNC_DATA);
+	(void)zdb_jump(r->u.ns);
+	change(r, 0, "b");
+	change(r, 1, "b");
+	change(r, 3, "");
+	sync_now(r, ZDB_SYNC_DUE); /* rewrites in the first index file */
+	change(r, 2, "c");
+	(void)zdb_jump(r->u.ns);
+	change(r, 0, "d");
+	sync_now(r, ZDB_SYNC_INDEX);
+	change(r, 1, "e");
+	change(r, 2, "e");
+	sync_now(r, ZDB_SYNC_DUE);
+	change(r, 0, "f");
+	sync_now(r, ZDB_SYNC_DATA);
+	change(r, 1, "g");
+	(void)zdb_jump(r->u.ns);
+	change(r, 2, "h");
+	sync_now(r, ZDB_SYNC_DUE);
+	change(r, 0, "i");
+	change(r, 2, "");
+}
+
+/* ---- after the blow */
+
+static void check_promised(const struct run *r, const struct state *s)
+{
+	for (unsigned k = 0; k < KEYS; k++) {
+		bool is_there = strcmp(s->value[k], r->want.promised.value[k]) == 0;
+
+		for (unsigned i = 0; i < r->want.count[k]; i++)
+			is_there = is_there || strcmp(s->value[k], r->want.tried[k][i]) == 0;
+		if (!is_there)
+			fail_msg("%s: key %u is '%s', promised was '%s'", r->where, k, s->value[k],
+				 r->want.promised.value[k]);
+	}
+}
+
+static void check_cut(const struct run *r, struct sim_disk *disk, const struct state *want)
+{
+	static const enum sim_policy policies[] = {SIM_DROP, SIM_SECTORS, SIM_KEEP};
+	char out[400], where[300];
+	struct state s;
+	struct zu u;
+
+	snprintf(out, sizeof(out), "%s.cut", r->u.dir);
+	for (unsigned i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+		snprintf(where, sizeof(where), "%s, power cut %u", r->where, i);
+		sim_disk_materialise(disk, sim_disk_calls(disk), policies[i], i, out);
+		zu_at(&u, out, r->u.opt.mode);
+		if (zu_open(&u) != 0)
+			fail_msg("%s: does not open: %s", where, u.why);
+		look(&u, &s, where);
+		for (unsigned k = 0; k < KEYS; k++)
+			if (strcmp(s.value[k], want->value[k]) != 0)
+				fail_msg("%s: key %u is '%s', but '%s' was durable", where, k, s.value[k],
+					 want->value[k]);
+		zu_crash(&u);
+		zu_check(&u, where);
+		assert_int_equal(file_rm_tree(out), 0);
+	}
+}
+
+/* What is served now is believed; a write and a sync later it is durable. */
+static void goes_on(struct run *r, struct sim_disk *disk)
+{
+	struct state s;
+
+	look(&r->u, &s, r->where);
+	check_promised(r, &s);
+	if (put(&r->u, 0, "last") != 0)
+		fail_msg("%s: takes no write", r->where);
+	snprintf(s.value[0], sizeof(s.value[0]), "last");
+	if (zdb_sync(r->u.ns, ZDB_SYNC_DATA) != 0)
+		fail_msg("%s: takes no sync", r->where);
+	zu_crash(&r->u);
+	sim_disk_stop(disk);
+	check_cut(r, disk, &s);
+}
+
+static struct sim_disk *begin(struct run *r)
+{
+	struct sim_disk *disk;
+
+	assert_int_equal(zu_open(&r->u), 0);
+	for (unsigned k = 0; k < KEYS; k++) {
+		if (r->u.opt.mode == ZDB_SEQ)
+			assert_int_equal(zu_insert(&r->u, "base"), k);
+		else
+			assert_int_equal(put(&r->u, k, "base"), 0);
+	}
+	zu_close(&r->u);
+	disk = sim_disk_begin(r->u.dir);
+	assert_int_equal(zu_open(&r->u), 0);
+	memset(&r->want, 0, sizeof(r->want));
+	look(&r->u, &r->want.now, r->where);
+	promise_now(r);
+	return disk;
+}
+
+static void end(struct run *r, struct sim_disk *disk)
+{
+	sim_disk_free(disk);
+	assert_int_equal(file_rm_tree(r->u.data), 0);
+	assert_int_equal(file_rm_tree(r->u.index), 0);
+}
+
+static void strike(const struct run *r, uint64_t n)
+{
+	sys_fault_begin();
+	if (r->blow == KILL) {
+		sys_fault_kill(n);
+		return;
+	}
+	if (r->blow == SYNC_FAILS)
+		sys_fault_only("default/"); /* not the directory: no journal goes on after such an error */
+	sys_fault_arm(r->call, n, EIO);
+}
+
+static void load_again(struct run *r)
+{
+	if (r->restart && zu_open(&r->u) != 0)
+		fail_msg("%s: does not open: %s", r->where, r->u.why);
+	if (!r->restart && zdb_ns_reload(r->u.ns) != 0)
+		fail_msg("%s: cannot be reloaded", r->where);
+}
+
+/* False: there is no nth call. */
+static bool blow_at(struct run *r, uint64_t n)
+{
+	struct sim_disk *disk = begin(r);
+	bool fired;
+
+	strike(r, n);
+	history(r);
+	fired = sys_fault_fired();
+	sys_fault_end();
+	if (r->restart)
+		zu_crash(&r->u);
+	load_again(r);
+	goes_on(r, disk);
+	end(r, disk);
+	return fired;
+}
+
+/* The same in a load after the history and a kill, or in a RELOAD, and another load. */
+static bool blow_in_load(struct run *r, uint64_t n)
+{
+	struct sim_disk *disk = begin(r);
+	struct zdb *eng = NULL;
+	bool fired;
+	char why[200];
+
+	history(r);
+	if (r->restart)
+		zu_crash(&r->u);
+	strike(r, n);
+	if (!r->restart)
+		(void)zdb_ns_reload(r->u.ns);
+	else if (zdb_open(&eng, &r->u.opt, why, sizeof(why)) == 0)
+		zdb_abandon(eng);
+	fired = sys_fault_fired();
+	sys_fault_end();
+	load_again(r);
+	goes_on(r, disk);
+	end(r, disk);
+	return fired;
+}
+
+static void matrix(struct run pattern, bool (*one)(struct run *r, uint64_t n), const char *what)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct run r = pattern;
+		bool fired = true;
+
+		zu_setup(&r.u, i % 2 != 0 ? ZDB_SEQ : ZDB_USER);
+		r.u.opt.rotate_ahead = i / 2 != 0;
+		r.u.opt.ahead_min = 1;
+		for (uint64_t n = 1; fired; n++) {
+			snprintf(r.where, sizeof(r.where), "%s mode, ahead %d, %s (%d, %d) at %llu",
+				 zu_mode_name(r.u.opt.mode), r.u.opt.rotate_ahead, what, (int)r.call,
+				 r.restart, (unsigned long long)n);
+			fired = one(&r, n);
+			assert_true(n < 1000);
+		}
+		zu_teardown(&r.u);
+	}
+}
+
+static void both(enum blow blow, enum sys_call call, bool (*one)(struct run *r, uint64_t n), const char *what)
+{
+	for (unsigned restart = 0; restart < 2; restart++)
+		matrix((struct run){.blow = blow, .call = call, .restart = restart != 0}, one, what);
+}
+
+static void sync_fails(void **state)
+{
+	(void)state;
+	both(SYNC_FAILS, SYS_CALL_SYNC, blow_at, "failed sync");
+}
+
+static void sync_fails_in_load(void **state)
+{
+	(void)state;
+	both(SYNC_FAILS, SYS_CALL_SYNC, blow_in_load, "failed sync of a load");
+}
+
+static void killed(void **state)
+{
+	(void)state;
+	matrix((struct run){.blow = KILL, .restart = true}, blow_at, "kill");
+}
+
+static void killed_in_load(void **state)
+{
+	(void)state;
+	matrix((struct run){.blow = KILL, .restart = true}, blow_in_load, "kill in a load");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(sync_fails),
+		cmocka_unit_test(killed),
+		cmocka_unit_test(sync_fails_in_load),
+		cmocka_unit_test(killed_in_load),
+	};
+
+	test_in_memory();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
