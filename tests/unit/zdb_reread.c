@@ -32,7 +32,7 @@ struct expected {
 	unsigned count[KEYS];
 };
 
-enum blow { SYNC_FAILS, KILL };
+enum blow { SYNC_FAILS, CALL_FAILS, KILL };
 
 struct run {
 	struct zu u;
@@ -324,6 +324,24 @@ static void sync_fails_in_load(void **state)
 	both(SYNC_FAILS, SYS_CALL_SYNC, blow_in_load, "failed sync of a load");
 }
 
+static const enum sys_call calls[] = {SYS_CALL_OPEN,     SYS_CALL_READ,      SYS_CALL_WRITE,
+				      SYS_CALL_TRUNCATE, SYS_CALL_FALLOCATE, SYS_CALL_RENAME,
+				      SYS_CALL_UNLINK,   SYS_CALL_STAT,      SYS_CALL_ATTR};
+
+static void call_fails(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		both(CALL_FAILS, calls[i], blow_at, "failed call");
+}
+
+static void call_fails_in_load(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		both(CALL_FAILS, calls[i], blow_in_load, "failed call of a load");
+}
+
 static void killed(void **state)
 {
 	(void)state;
@@ -339,10 +357,9 @@ static void killed_in_load(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sync_fails),
-		cmocka_unit_test(killed),
-		cmocka_unit_test(sync_fails_in_load),
-		cmocka_unit_test(killed_in_load),
+		cmocka_unit_test(sync_fails),         cmocka_unit_test(killed),
+		cmocka_unit_test(sync_fails_in_load), cmocka_unit_test(killed_in_load),
+		cmocka_unit_test(call_fails),         cmocka_unit_test(call_fails_in_load),
 	};
 
 	test_in_memory();
