@@ -39,6 +39,7 @@ struct run {
 	enum blow blow;
 	enum sys_call call; /* that fails */
 	bool restart;       /* or RELOAD */
+	void (*history)(struct run *r);
 	struct expected want;
 	char where[200];
 };
@@ -114,7 +115,7 @@ static void sync_now(struct run *r, enum zdb_sync_kind kind)
 		promise_now(r);
 }
 
-static void history(struct run *r)
+static void history_plain(struct run *r)
 {
 	change(r, 0, "a");
 	sync_now(r, ZDB_SYNC_DATA);
@@ -140,6 +141,74 @@ static void history(struct run *r)
 	change(r, 2, "");
 }
 
+/* A sync whose rounds run while others write. */
+static void sync_beside(struct run *r, unsigned key, const char *value)
+{
+	struct zdb_sync *job;
+	bool alone;
+	int rc = zdb_sync_begin(r->u.ns, ZDB_SYNC_INDEX, &job);
+
+	alone = rc == 0 && job == NULL;
+	while (job != NULL) {
+		(void)zdb_sync_run(job); /* done reports it */
+		change(r, key, value);
+		rc = zdb_sync_done(job);
+		if (rc != 1)
+			job = NULL;
+	}
+	if (alone)
+		promise_now(r);
+}
+
+static void compact(struct run *r)
+{
+	struct zdb_compact_options o = {.now_s = 100000, .threshold = 1};
+	struct zdb_compact_figures f;
+
+	(void)zdb_compact(r->u.ns, &o, &f);
+}
+
+/* Others write while it syncs, and it is compacted. */
+static void history_busy(struct run *r)
+{
+	change(r, 0, "a");
+	(void)zdb_jump(r->u.ns);
+	change(r, 1, "b");
+	sync_beside(r, 0, "c");
+	(void)zdb_jump(r->u.ns);
+	change(r, 2, "d");
+	change(r, 3, "");
+	sync_now(r, ZDB_SYNC_DATA);
+	compact(r);
+	change(r, 1, "e");
+	sync_beside(r, 2, "f");
+	(void)zdb_jump(r->u.ns);
+	sync_now(r, ZDB_SYNC_INDEX);
+	compact(r);
+	change(r, 0, "g");
+	sync_now(r, ZDB_SYNC_DUE);
+	change(r, 1, "h");
+}
+
+/* Emptied in its middle. */
+static void history_flushed(struct run *r)
+{
+	change(r, 0, "a");
+	(void)zdb_jump(r->u.ns);
+	change(r, 1, "b");
+	sync_now(r, ZDB_SYNC_DATA);
+	for (unsigned k = 0; k < KEYS; k++)
+		r->want.tried[k][r->want.count[k]++][0] = '\0';
+	if (zdb_ns_flush(r->u.ns) == 0) {
+		memset(&r->want.now, 0, sizeof(r->want.now));
+		promise_now(r);
+	}
+	change(r, 1, "c");
+	change(r, 2, "d");
+	sync_now(r, ZDB_SYNC_DATA);
+	change(r, 1, "e");
+}
+
 /* ---- after the blow */
 
 static void check_promised(const struct run *r, const struct state *s)
@@ -158,12 +227,13 @@ static void check_promised(const struct run *r, const struct state *s)
 static void check_cut(const struct run *r, struct sim_disk *disk, const struct state *want)
 {
 	static const enum sim_policy policies[] = {SIM_DROP, SIM_SECTORS, SIM_KEEP};
+	unsigned count = r->blow == CALL_FAILS ? 1 : sizeof(policies) / sizeof(policies[0]);
 	char out[400], where[300];
 	struct state s;
 	struct zu u;
 
 	snprintf(out, sizeof(out), "%s.cut", r->u.dir);
-	for (unsigned i = 0; i < sizeof(policies) / sizeof(policies[0]); i++) {
+	for (unsigned i = 0; i < count; i++) {
 		snprintf(where, sizeof(where), "%s, power cut %u", r->where, i);
 		sim_disk_materialise(disk, sim_disk_calls(disk), policies[i], i, out);
 		zu_at(&u, out, r->u.opt.mode);
@@ -187,9 +257,10 @@ static void goes_on(struct run *r, struct sim_disk *disk)
 
 	look(&r->u, &s, r->where);
 	check_promised(r, &s);
-	if (put(&r->u, 0, "last") != 0)
+	if (put(&r->u, 0, "last") == 0)
+		snprintf(s.value[0], sizeof(s.value[0]), "last");
+	else if (s.value[0][0] != '\0' || r->u.opt.mode == ZDB_USER) /* an id that is gone stays so */
 		fail_msg("%s: takes no write", r->where);
-	snprintf(s.value[0], sizeof(s.value[0]), "last");
 	if (zdb_sync(r->u.ns, ZDB_SYNC_DATA) != 0)
 		fail_msg("%s: takes no sync", r->where);
 	zu_crash(&r->u);
@@ -251,7 +322,7 @@ static bool blow_at(struct run *r, uint64_t n)
 	bool fired;
 
 	strike(r, n);
-	history(r);
+	r->history(r);
 	fired = sys_fault_fired();
 	sys_fault_end();
 	if (r->restart)
@@ -270,7 +341,7 @@ static bool blow_in_load(struct run *r, uint64_t n)
 	bool fired;
 	char why[200];
 
-	history(r);
+	r->history(r);
 	if (r->restart)
 		zu_crash(&r->u);
 	strike(r, n);
@@ -306,52 +377,74 @@ static void matrix(struct run pattern, bool (*one)(struct run *r, uint64_t n), c
 	}
 }
 
-static void both(enum blow blow, enum sys_call call, bool (*one)(struct run *r, uint64_t n), const char *what)
+static void (*const histories[])(struct run *r) = {history_plain, history_busy, history_flushed};
+
+#define HISTORIES (sizeof(histories) / sizeof(histories[0]))
+
+static void both(struct run pattern, bool (*one)(struct run *r, uint64_t n), const char *what)
 {
-	for (unsigned restart = 0; restart < 2; restart++)
-		matrix((struct run){.blow = blow, .call = call, .restart = restart != 0}, one, what);
+	for (unsigned restart = 0; restart < 2; restart++) {
+		pattern.restart = restart != 0;
+		matrix(pattern, one, what);
+	}
 }
 
 static void sync_fails(void **state)
 {
 	(void)state;
-	both(SYNC_FAILS, SYS_CALL_SYNC, blow_at, "failed sync");
+	for (size_t h = 0; h < HISTORIES; h++)
+		both((struct run){.blow = SYNC_FAILS, .call = SYS_CALL_SYNC, .history = histories[h]},
+		     blow_at, "failed sync");
 }
 
 static void sync_fails_in_load(void **state)
 {
 	(void)state;
-	both(SYNC_FAILS, SYS_CALL_SYNC, blow_in_load, "failed sync of a load");
+	for (size_t h = 0; h < HISTORIES; h++)
+		both((struct run){.blow = SYNC_FAILS, .call = SYS_CALL_SYNC, .history = histories[h]},
+		     blow_in_load, "failed sync of a load");
 }
 
 static const enum sys_call calls[] = {SYS_CALL_OPEN,     SYS_CALL_READ,      SYS_CALL_WRITE,
 				      SYS_CALL_TRUNCATE, SYS_CALL_FALLOCATE, SYS_CALL_RENAME,
 				      SYS_CALL_UNLINK,   SYS_CALL_STAT,      SYS_CALL_ATTR};
 
+/* RELOAD and restart by turns. */
+static void each_call(bool (*one)(struct run *r, uint64_t n), const char *what)
+{
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		matrix((struct run){.blow = CALL_FAILS,
+				    .call = calls[i],
+				    .restart = i % 2 != 0,
+				    .history = history_plain},
+		       one, what);
+}
+
 static void call_fails(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		both(CALL_FAILS, calls[i], blow_at, "failed call");
+	each_call(blow_at, "failed call");
 }
 
 static void call_fails_in_load(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
-		both(CALL_FAILS, calls[i], blow_in_load, "failed call of a load");
+	each_call(blow_in_load, "failed call of a load");
 }
 
 static void killed(void **state)
 {
 	(void)state;
-	matrix((struct run){.blow = KILL, .restart = true}, blow_at, "kill");
+	for (size_t h = 0; h < HISTORIES; h++)
+		matrix((struct run){.blow = KILL, .restart = true, .history = histories[h]}, blow_at, "kill");
 }
 
 static void killed_in_load(void **state)
 {
 	(void)state;
-	matrix((struct run){.blow = KILL, .restart = true}, blow_in_load, "kill in a load");
+	for (size_t h = 0; h < HISTORIES; h++)
+		matrix((struct run){.blow = KILL, .restart = true, .history = histories[h]}, blow_in_load,
+		       "kill in a load");
 }
 
 int main(void)

@@ -230,6 +230,32 @@ static int d_open(const char *path, int flags, mode_t mode)
 	return open_at(AT_FDCWD, path, flags, mode);
 }
 
+/*
+ * A write makes whole sectors dirty: with it the bytes beside it get to the disk that a failed sync had taken from there. Noted are
+ * the sectors as they are now.
+ */
+static void note_sectors(int fd, int inode, uint64_t off, uint64_t end)
+{
+	unsigned char *data;
+	char path[64];
+	ssize_t n;
+	int in;
+
+	off -= off % SIM_SECTOR;
+	end = (end + SIM_SECTOR - 1) / SIM_SECTOR * SIM_SECTOR;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	in = open(path, O_RDONLY | O_CLOEXEC);
+	data = malloc(end - off);
+	if (in < 0 || !data)
+		give_up("read", path);
+	n = pread(in, data, end - off, (off_t)off);
+	if (n <= 0)
+		give_up("read", path);
+	note_write(inode, data, (size_t)n, off);
+	free(data);
+	close(in);
+}
+
 /* A write through a plain or positioned call; off < 0: at the file's own position. */
 static ssize_t write_parts(int fd, const struct iovec *iov, int count, off_t off)
 {
@@ -251,6 +277,10 @@ static ssize_t write_parts(int fd, const struct iovec *iov, int count, off_t off
 			off = st.st_size - n;
 		}
 		left = (size_t)n;
+		if (D->inodes[inode].has_failed) {
+			note_sectors(fd, inode, (uint64_t)off, (uint64_t)off + left);
+			left = 0;
+		}
 		for (int i = 0; i < count && left; i++) {
 			size_t len = iov[i].iov_len < left ? iov[i].iov_len : left;
 
@@ -322,8 +352,10 @@ void sim_disk_sync_failed(int fd)
 		return;
 	pthread_mutex_lock(&D->lock);
 	inode = inode_of_fd(fd);
-	if (inode >= 0)
+	if (inode >= 0) {
 		note(SIM_OP_SYNC_FAIL, inode);
+		D->inodes[inode].has_failed = true;
+	}
 	pthread_mutex_unlock(&D->lock);
 }
 

@@ -19,6 +19,7 @@ struct sim_inode {
 	dev_t dev;
 	ino_t ino;
 	bool is_dir, is_stale; /* is_stale: the real inode number may belong to another file by now */
+	bool has_failed;       /* a sync of it has */
 	mode_t mode;
 	unsigned char *data; /* content when recording began */
 	size_t size;

@@ -108,7 +108,8 @@ bool mem_fault_fired(void);
  *    there or not, in any combination. Syncing a file does not make its name durable. A rename is atomic: the old or
  *    the new state of both names; it is durable with the directory of the new name;
  *  - after an fsync that failed (sys_fault), what was not durable before it never becomes so by a later fsync. It still reads
- *    as it was written until posix_fadvise(DONTNEED) for the file; then as the disk has it: as before, or zeros.
+ *    as it was written until posix_fadvise(DONTNEED) for the file; then as the disk has it: as before, or zeros. A later
+ *    write to a sector brings all of it there.
  * The content of a file that had no name left, or whose directory never became durable, is gone.
  *
  * Any thread may make the recorded calls. Hard links are kept; symbolic links, mmap and O_DIRECT alignment are not
