@@ -447,12 +447,34 @@ static void killed_in_load(void **state)
 		       "kill in a load");
 }
 
+/* More index files than are synced one by one. */
+static void many_files(void **state)
+{
+	struct run r = {.blow = KILL, .restart = true, .where = "many files"};
+	struct sim_disk *disk;
+
+	(void)state;
+	zu_setup(&r.u, ZDB_USER);
+	disk = begin(&r);
+	for (unsigned i = 0; i < 70; i++)
+		assert_int_equal(zdb_jump(r.u.ns), 0);
+	change(&r, 1, "a");
+	change(&r, 3, "");
+	assert_int_equal(zdb_sync(r.u.ns, ZDB_SYNC_DUE), 0); /* the first index file has it, unsynced */
+	zu_crash(&r.u);
+	load_again(&r);
+	goes_on(&r, disk);
+	end(&r, disk);
+	zu_teardown(&r.u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sync_fails),         cmocka_unit_test(killed),
 		cmocka_unit_test(sync_fails_in_load), cmocka_unit_test(killed_in_load),
 		cmocka_unit_test(call_fails),         cmocka_unit_test(call_fails_in_load),
+		cmocka_unit_test(many_files),
 	};
 
 	test_in_memory();
