@@ -192,22 +192,77 @@ int desc_load(struct zdb_ns *ns)
 
 /* -------------------------------------------------------------------------------------------- create and delete --- */
 
-static bool name_allowed(const char *name, size_t len)
+static bool name_allowed(const struct zdb *eng, const char *name, size_t len)
 {
+	static const char *const taken[] = {".", "..", ZDB_DEFAULT, ROOT_LOCK};
+
 	if (len == 0 || len > ZDB_NAME_MAX || memchr(name, '/', len) != NULL ||
 	    memchr(name, '\0', len) != NULL)
 		return false;
-	if ((len == 1 && name[0] == '.') || (len == 2 && name[0] == '.' && name[1] == '.'))
-		return false;
-	return len != strlen(ZDB_DEFAULT) || memcmp(name, ZDB_DEFAULT, len) != 0;
+	for (size_t i = 0; i < sizeof(taken) / sizeof(taken[0]); i++)
+		if (len == strlen(taken[i]) && memcmp(name, taken[i], len) == 0)
+			return false;
+	for (size_t i = 0; i < 2; i++)
+		if (len == strlen(eng->inner[i]) && memcmp(name, eng->inner[i], len) == 0)
+			return false;
+	return true;
 }
 
-static int dirs_make(struct zdb_ns *ns)
-{
-	int rc = file_mkdir_p(ns->data_dir,
-			      0700); /* the index directory last: it is what makes the namespace exist */
+/* Which of a namespace's directories were not there before: only these may go when it cannot be made. */
+struct made {
+	bool index, data;
+};
 
-	return rc != 0 ? rc : file_mkdir_p(ns->index_dir, 0700);
+/* -EINVAL: something else has that name.  A start passes by a link in the index root (and follows one in the data root). */
+static int dir_make(const char *path, bool may_be_link, bool *made)
+{
+	struct stat st;
+
+	if (sys->mkdir(path, 0700) == 0) {
+		*made = true;
+		return file_sync_parent(path);
+	}
+	if (errno != EEXIST)
+		return -errno;
+	if ((may_be_link ? sys->stat(path, &st) : sys->lstat(path, &st)) != 0)
+		return errno == ENOENT ? -EINVAL : -errno;
+	return S_ISDIR(st.st_mode) ? 0 : -EINVAL;
+}
+
+static int dirs_make(const struct zdb_ns *ns, struct made *made)
+{
+	int rc = dir_make(ns->data_dir, true, &made->data);
+
+	/* the index directory last: it is what makes the namespace exist */
+	return rc != 0 ? rc : dir_make(ns->index_dir, false, &made->index);
+}
+
+/* Nothing half-made stays; what cannot be removed is an empty namespace. */
+static void dirs_unmake(const struct zdb_ns *ns, const struct made *made)
+{
+	if (made->index)
+		(void)file_rm_tree(ns->index_dir);
+	if (made->data)
+		(void)file_rm_tree(ns->data_dir);
+}
+
+/* What is wrong with the files is not the name's fault: that is never -EINVAL. */
+static int bring_up(struct zdb_ns *ns)
+{
+	int rc = desc_load(ns);
+
+	if (rc == 0)
+		rc = ns_load(ns, NULL, 0);
+	if (rc == 0)
+		rc = slot_put(ns->eng, ns);
+	return rc == -EINVAL ? -EIO : rc;
+}
+
+static int create_error(int rc)
+{
+	if (err_no_room(rc))
+		return -ENOSPC;
+	return rc == -ENOMEM || rc == -EINVAL ? rc : -EIO;
 }
 
 static bool refused_name(const struct zdb *eng, const char *name, size_t len)
@@ -220,11 +275,12 @@ static bool refused_name(const struct zdb *eng, const char *name, size_t len)
 
 int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out)
 {
+	struct made made = {0};
 	struct zdb_ns *ns;
 	int rc;
 
 	*out = NULL;
-	if (!name_allowed(name, len))
+	if (!name_allowed(eng, name, len))
 		return -EINVAL;
 	if (zdb_ns_find(eng, name, len) != NULL || refused_name(eng, name, len))
 		return -EEXIST;
@@ -233,22 +289,14 @@ int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns *
 	rc = ns_new(eng, name, len, &ns);
 	if (rc != 0)
 		return rc;
-	rc = dirs_make(ns);
+	rc = dirs_make(ns, &made);
 	if (rc == 0)
-		rc = desc_load(ns);
-	if (rc == 0)
-		rc = ns_load(ns, NULL, 0);
-	if (rc == 0)
-		rc = slot_put(eng, ns);
+		rc = bring_up(ns);
 	if (rc != 0) {
-		(void)file_rm_tree(
-			ns->index_dir); /* nothing half-made stays; what cannot be removed is an empty namespace */
-		(void)file_rm_tree(ns->data_dir);
+		dirs_unmake(ns, &made);
 		ns->alive = false;
 		zdb_ns_unref(ns);
-		if (err_no_room(rc))
-			return -ENOSPC;
-		return rc == -ENOMEM ? rc : -EIO;
+		return create_error(rc);
 	}
 	if (eng->ev.ns_created != NULL)
 		eng->ev.ns_created(eng->opt.events_ctx, ns);

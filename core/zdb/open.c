@@ -7,6 +7,7 @@
 #include "core/base/clock.h"
 #include "core/base/err.h"
 #include "core/base/file.h"
+#include "core/base/str.h"
 #include "core/zdb/zdb_int.h"
 
 #define FDS_DEFAULT    128u
@@ -19,7 +20,7 @@
 static int lock_root(const char *root, int *fd)
 {
 	char path[ZDB_PATH_MAX];
-	int rc = file_join(path, sizeof(path), root, ".lockfile");
+	int rc = file_join(path, sizeof(path), root, ROOT_LOCK);
 
 	if (rc != 0)
 		return rc;
@@ -41,6 +42,39 @@ static bool same_dir(const char *a, const char *b)
 	return sys->stat(a, &x) == 0 && sys->stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/* Links resolved as far as that goes. */
+static int real_path(char *dst, size_t size, const char *path)
+{
+	char *real = realpath(path, NULL);
+	int rc = real != NULL ? str_copy(dst, size, real) : file_absolute(dst, size, path);
+
+	free(real);
+	return rc;
+}
+
+/*
+ * The entry of `outer` in which the root `inner` lies, or that is it: "" when it lies elsewhere.  A namespace of that name would
+ * have the root among its files, and be removed with it.
+ */
+static int find_inner(const char *outer, const char *inner, char name[ZDB_NAME_MAX + 1])
+{
+	char a[ZDB_PATH_MAX], b[ZDB_PATH_MAX];
+	int rc = real_path(a, sizeof(a), outer);
+	size_t len;
+
+	name[0] = '\0';
+	if (rc == 0)
+		rc = real_path(b, sizeof(b), inner);
+	if (rc != 0)
+		return rc;
+	len = strcmp(a, "/") == 0 ? 0 : strlen(a);
+	if (strncmp(a, b, len) != 0 || b[len] != '/')
+		return 0;
+	if (str_copy_n(name, ZDB_NAME_MAX + 1, b + len + 1, strcspn(b + len + 1, "/")) != 0)
+		name[0] = '\0'; /* too long for a namespace anyway */
+	return 0;
+}
+
 static int open_roots(struct zdb *eng, char *why, size_t size)
 {
 	int rc = 0;
@@ -59,6 +93,11 @@ static int open_roots(struct zdb *eng, char *why, size_t size)
 	if (same_dir(eng->index_root, eng->data_root))
 		return say(why, size, -EINVAL, "index and data must be different directories: %s",
 			   eng->index_root);
+	rc = find_inner(eng->index_root, eng->data_root, eng->inner[0]);
+	if (rc == 0)
+		rc = find_inner(eng->data_root, eng->index_root, eng->inner[1]);
+	if (rc != 0)
+		return say(why, size, rc, "cannot resolve %s or %s", eng->index_root, eng->data_root);
 	if (eng->read_only)
 		return 0;
 	rc = lock_root(eng->index_root, &eng->lock_fd[0]);
@@ -123,6 +162,7 @@ static int load_one(struct zdb *eng, const char *name, char *why, size_t size)
 }
 
 struct names {
+	const struct zdb *eng;
 	char **list;
 	size_t count, cap;
 };
@@ -132,6 +172,8 @@ static int name_each(void *ctx, const char *name, unsigned char type)
 	struct names *n = ctx;
 
 	if (type != DT_DIR || strcmp(name, ZDB_DEFAULT) == 0 || strlen(name) > ZDB_NAME_MAX)
+		return 0;
+	if (strcmp(name, n->eng->inner[0]) == 0) /* the way to the data root, no namespace */
 		return 0;
 	if (n->count == NAMESPACES_MAX)
 		return -E2BIG;
@@ -150,7 +192,7 @@ static int name_each(void *ctx, const char *name, unsigned char type)
 
 static int load_all(struct zdb *eng, char *why, size_t size)
 {
-	struct names n = {0};
+	struct names n = {.eng = eng};
 	char text[256] = "";
 	int rc = load_one(eng, ZDB_DEFAULT, text, sizeof(text));
 
@@ -161,7 +203,10 @@ static int load_all(struct zdb *eng, char *why, size_t size)
 		(void)say(why, size, rc, "cannot list %s", eng->index_root);
 	for (size_t i = 0; rc == 0 && i < n.count; i++) {
 		text[0] = '\0';
-		rc = load_one(eng, n.list[i], text, sizeof(text));
+		if (strcmp(n.list[i], eng->inner[1]) == 0)
+			rc = say(text, sizeof(text), -EINVAL, "the index directory lies among its data");
+		else
+			rc = load_one(eng, n.list[i], text, sizeof(text));
 		if (rc != 0 && rc != -ENOMEM)
 			rc = refuse(eng, n.list[i], text[0] != '\0' ? text : err_str(rc), rc);
 	}

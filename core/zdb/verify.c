@@ -197,7 +197,7 @@ static int locks_free(const struct zdb_options *o)
 
 	for (int i = 0; i < 2; i++) {
 		char path[ZDB_PATH_MAX];
-		int fd, rc = file_join(path, sizeof(path), roots[i], ".lockfile");
+		int fd, rc = file_join(path, sizeof(path), roots[i], ROOT_LOCK);
 
 		if (rc != 0)
 			return rc;

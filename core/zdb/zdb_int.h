@@ -216,6 +216,9 @@ struct zdb_ns {
 	struct zdb_recovery recovery;
 };
 
+/* In both roots, held by flock: no namespace has this name. */
+#define ROOT_LOCK ".lockfile"
+
 struct refused {
 	struct refused *next;
 	char *name, *why;
@@ -226,6 +229,8 @@ struct zdb {
 	struct zdb_options opt;
 	struct zdb_events ev;
 	char *data_root, *index_root;
+	/* Of the index root and of the data root: the entry that leads to the other root, "" when it does not lie within. */
+	char inner[2][ZDB_NAME_MAX + 1];
 	int lock_fd[2];
 	bool read_only;
 	struct zdb_ns **slots; /* NULL = free slot */

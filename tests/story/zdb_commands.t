@@ -188,6 +188,29 @@ def namespaces(server):
     ok(abs(int(seconds) - time.time()) < 600 and 0 <= int(micros) < 1000000, 'TIME is the time')
 
 
+def found(server):
+    note('NSNEW of what is there')
+    c, index, data = server.client(), server.file('index'), server.file('data')
+    taken = Error('This name is not allowed')
+    for root, name in (index, 'notes'), (data, 'notes.txt'):
+        with open(os.path.join(root, name), 'w') as f:
+            f.write('not ours')
+    os.makedirs(server.file('elsewhere'))
+    os.symlink(server.file('elsewhere'), os.path.join(index, 'link'))
+    before = sorted(os.listdir(index)), sorted(os.listdir(data))
+    table(c, [(['NSNEW', name], taken) for name in ('.lockfile', 'notes', 'notes.txt', 'link')])
+    equal((sorted(os.listdir(index)), sorted(os.listdir(data))), before, 'a name that is no directory is refused, and nothing is touched')
+    again = subprocess.run(server.command(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=LIMIT)
+    ok(again.returncode == 1 and b'using' in again.stdout, 'the lock still keeps others out', again.stdout)
+    os.makedirs(os.path.join(data, 'pre'))
+    with open(os.path.join(data, 'pre', 'd1'), 'wb') as f:
+        f.write(b'DAT0' + struct.pack('<IQQI', 3, 0, 0, 1) + b'precious' * 10)
+    equal(c('NSNEW', 'pre'), Error('Could not create namespace'), 'of a segment whose index is not here none is made')
+    ok(os.path.exists(os.path.join(data, 'pre', 'd1')) and not os.path.exists(os.path.join(index, 'pre')), 'the segment stays, and nothing is added')
+    shutil.rmtree(os.path.join(data, 'pre'))
+    table(c, [(['NSNEW', 'pre'], OK), (['NSDEL', 'pre'], OK)])
+
+
 def cut(c):
     rows = c('CUT')
     names = c('NSLIST')
@@ -290,6 +313,7 @@ def main():
         (user_mode if mode == 'user' else sequential_mode)(s.client())
         if mode == 'user':
             namespaces(s)
+            found(s)
             cut(s.client())
             waits(s)
         equal(s.stop(), 143, 'a clean stop')

@@ -24,6 +24,7 @@ static const struct row wrong_words[] = {
 	{"NSNEW default", "-This name is not allowed"},
 	{"NSNEW .", "-This name is not allowed"},
 	{"NSNEW ..", "-This name is not allowed"},
+	{"NSNEW .lockfile", "-This name is not allowed"},
 	{"NSNEW a/b", "-This name is not allowed"},
 	{"NSNEW \\x00", "-This name is not allowed"},
 	{"NSDEL", "-Unexpected arguments"},
