@@ -253,6 +253,16 @@ static bool unchanged(struct zdb_ns *ns, const struct change *c)
 			   c->vlen) == 1;
 }
 
+/* The limit counts what is live afterwards.  One near 2^64 is none that could be passed. */
+static bool over_quota(const struct zdb_ns *ns, const struct change *c)
+{
+	uint64_t replaced = c->exists ? c->old.len : 0;
+
+	if (ns->maxsize == 0 || ns->maxsize > UINT64_MAX - replaced)
+		return false;
+	return ns->data_size + c->vlen > ns->maxsize + replaced;
+}
+
 int zdb_set(struct zdb_ns *ns, const void *key, size_t klen, const void *value, size_t vlen, uint32_t ts,
 	    struct zdb_set_result *result)
 {
@@ -277,7 +287,7 @@ int zdb_set_lent(struct zdb_ns *ns, const void *key, size_t klen, const void *va
 		return rc;
 	if (c.exists && ns->desc.worm)
 		return -EPERM;
-	if (ns->maxsize != 0 && ns->data_size + vlen > ns->maxsize + (c.exists ? c.old.len : 0))
+	if (over_quota(ns, &c))
 		return -E_LIMIT;
 	/* Upstream rotates before it looks at the key and compares the value, so files grow alike. */
 	if (must_rotate(ns, klen, vlen, true)) {

@@ -135,7 +135,7 @@ def namespaces(server):
         (['NSSET', 'one', 'nosuch', '1'], Error('Invalid property')), (['NSSET', 'one', 'maxsize', '10'], OK), (['SELECT', 'one', 'ignored', 'too', 'x', 'y'], OK),
         (['SET', 'm', '0123456789'], Error('No space left on this namespace')), (['SET', 'm', '012345678'], b'm'), (['SET', 'm', 'x'], b'm'),
         (['NSSET', 'one', 'maxsize', '1k'], OK), (['SET', 'n', 'x'], Error('No space left on this namespace')), (['NSSET', 'one', 'maxsize', '-1'], OK),
-        (['SET', 'n', 'x'], b'n'), (['NSSET', 'one', 'maxsize', '0'], OK),
+        (['SET', 'n', 'x'], b'n'), (['SET', 'n', 'longer'], b'n'), (['SET', 'n', 'x'], b'n'), (['NSSET', 'one', 'maxsize', '0'], OK),
         (['NSSET', 'one', 'worm', '1'], OK), (['SET', 'n', 'x'], Error('Namespace is protected by worm mode')), (['SET', 'new', 'x'], b'new'),
         (['DEL', 'n'], Error('Cannot delete a key when namespace is in worm mode')), (['NSSET', 'one', 'worm', '0'], OK), (['DEL', 'n'], OK),
         (['NSSET', 'one', 'lock', '1'], OK), (['SET', 'n', 'x'], LOCKED), (['DEL', 'k'], LOCKED), (['GET', 'k'], b'v'), (['BATCH', 'SET', 'n', 'x'], [LOCKED]),

@@ -164,8 +164,9 @@ static const struct row limits[] = {
 	{"NSSET one maxsize 1k", "+OK"}, /* a number, and what follows is not read */
 	{"SET o xx", "-No space left on this namespace"},
 	{"BATCH DEL n SET o x", "[+OK -No space left on this namespace]"},
-	{"NSSET one maxsize -1", "+OK"},
+	{"NSSET one maxsize -1", "+OK"}, /* 2^64-1: with what is replaced it would pass 2^64 */
 	{"SET o xx", "'o'"},
+	{"SET o yyyy", "'o'"},
 	{"NSSET one maxsize 0", "+OK"},
 	{"SET n x", "'n'"},
 	/* worm: what is new is welcome */
