@@ -259,14 +259,18 @@ bool password_equal(const uint8_t *given, size_t given_len, const char *kept, si
 int64_t loose_integer(const uint8_t *data, size_t len)
 {
 	bool minus = false;
-	uint64_t n = 0;
+	uint64_t n = 0, most = INT64_MAX;
 	size_t i = 0;
 
 	while (i < len && (data[i] == ' ' || (data[i] >= '\t' && data[i] <= '\r')))
 		i++;
 	if (i < len && (data[i] == '-' || data[i] == '+'))
 		minus = data[i++] == '-';
-	for (; i < len && data[i] >= '0' && data[i] <= '9'; i++)
-		n = n * 10 + (uint64_t)(data[i] - '0');
+	most += minus;
+	for (; i < len && data[i] >= '0' && data[i] <= '9'; i++) {
+		uint64_t digit = (uint64_t)(data[i] - '0');
+
+		n = n > (most - digit) / 10 ? most : n * 10 + digit;
+	}
 	return (int64_t)(minus ? 0 - n : n);
 }

@@ -316,7 +316,7 @@ bool may_write(struct client *c);
 
 /* Constant-time comparison of a given password with a kept one. */
 bool password_equal(const uint8_t *given, size_t given_len, const char *kept, size_t kept_len);
-/* C-atoll of a word that is not terminated: blanks, sign, digits, rubbish ignored; wraps like 64 bits. */
+/* C-atoll of a word that is not terminated: blanks, sign, digits, rubbish ignored; INT64_MIN or INT64_MAX when it does not fit. */
 int64_t loose_integer(const uint8_t *data, size_t len);
 
 /* cmd_data.c */

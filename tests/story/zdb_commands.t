@@ -144,6 +144,9 @@ def namespaces(server):
         (['KEYCUR', 'k'], FROZEN), (['GETRANGE', 'k', '0', '1'], FROZEN), (['DBSIZE'], 3), (['SYNC'], OK), (['NSJUMP'], OK), (['NSSET', 'one', 'lock', '0'], OK), (['GET', 'k'], b'v'),
         (['NSSET', 'one', 'password', 'secret'], OK), (['SET', 'k', 'still in'], b'k'),
     ])
+    for given, limit in ('18446744073709551617', 2**63 - 1), ('-99999999999999999999', 2**63), (' +12x', 12), ('0', 0):
+        equal(c('NSSET', 'one', 'maxsize', given), OK, 'a limit of ' + given)
+        ok('\ndata_limits_bytes: %d\n' % limit in c('NSINFO', 'one').decode(), 'is %d' % limit)
     table(other, [
         (['SELECT', 'one'], OK), (['SET', 'k', 'v'], READ_ONLY), (['DEL', 'k'], READ_ONLY), (['FLUSH'], Error('Flushing public namespace denied')),
         (['GET', 'k'], b'still in'), (['SELECT', 'one', 'wrong'], Error('Access denied')), (['SELECT', 'one', 'x' * 256], Error('Password too long')),

@@ -66,6 +66,7 @@ static const struct row wrong_words[] = {
 	{"DATA raw 0 28 more", "-EOF"},
 	{"DATA RAW 0 4294967295", "-EOF"},
 	{"DATA RAW 0 4294967296", "-Unexpected Internal Error"},
+	{"DATA RAW 18446744073709551616 28", "-Unexpected Internal Error"},
 	{"DATA RAW -1 28", "-Unexpected Internal Error"},
 	{"DATA RAW 9 28", "-Invalid Request"},
 	ROWS_END,

@@ -128,6 +128,15 @@ static const struct row user_keys[] = {
 	{"KEYTIME t", ":1"},
 	{"SET t y soon", "'t'"},
 	{"KEYTIME t", ":0"},
+	/* what 64 bits do not hold is the largest number, or the smallest, and that is cut */
+	{"SET t 1 18446744073709551617", "'t'"},
+	{"KEYTIME t", ":4294967295"},
+	{"SET t 2 -9223372036854775807", "'t'"},
+	{"KEYTIME t", ":1"},
+	{"SET t 3 -9223372036854775809", "'t'"},
+	{"KEYTIME t", ":0"},
+	{"SET t 4 99999999999999999999", "'t'"},
+	{"KEYTIME t", ":4294967295"},
 	{"SET t z ''", "'t'"},
 	{"KEYTIME t", ":0"},
 	/* deleting */
