@@ -462,6 +462,11 @@ enum verdict cmd_history(struct call *call)
 	}
 	if (op->step++ == 0 && !may_read(c))
 		return DONE;
+	/* before the key: an empty one is no cursor either, and for the engine it would be none given */
+	if (call->w.argc == 3 && ARG_LEN(call, 2) != ZDB_HISTORY_SIZE) {
+		reply_error(c, history_error(-EINVAL));
+		return DONE;
+	}
 	op->waiter.wake = wake;
 	err = op->err ? op->err
 		      : zdb_history(c->ns, ARG(call, 1), ARG_LEN(call, 1),
@@ -469,11 +474,6 @@ enum verdict cmd_history(struct call *call)
 				    call->w.argc == 3 ? ARG_LEN(call, 2) : 0, &rd, next, &more, &op->waiter);
 	if (err == -EINPROGRESS)
 		return block_on_data(c);
-	if (call->w.argc == 3 && ARG_LEN(call, 2) == 0 && !err) {
-		/* an empty cursor is a cursor of the wrong size */
-		zdb_read_end(c->ns, &rd);
-		err = -EINVAL;
-	}
 	if (err) {
 		reply_error(c, history_error(err));
 		return DONE;
