@@ -56,7 +56,8 @@ static int record_starts(struct zdb_ns *ns, struct place at)
 	if (rc == 0) {
 		while ((rc = stream_next(&s, &r, &key, &off)) == 1 && off < at.off)
 			;
-		rc = rc == 1 && off == at.off;
+		if (rc >= 0 || rc == -EBADMSG)
+			rc = rc == 1 && off == at.off;
 		stream_close(&s);
 	}
 	mem_free(buf);

@@ -370,10 +370,15 @@ enum verdict cmd_getrange(struct call *call)
 enum verdict cmd_exists(struct call *call)
 {
 	struct zdb_meta meta;
+	int err;
 
 	if (!key_fits(call, 1) || !may_read(call->c))
 		return DONE;
-	reply_integer(call->c, zdb_stat(call->c->ns, ARG(call, 1), ARG_LEN(call, 1), &meta) == 0);
+	err = zdb_stat(call->c->ns, ARG(call, 1), ARG_LEN(call, 1), &meta);
+	if (err && err != -ENOENT && err != -EINVAL) /* absent is what somebody stores anew, or forgets */
+		reply_error(call->c, "Internal Error");
+	else
+		reply_integer(call->c, !err);
 	return DONE;
 }
 

@@ -791,6 +791,31 @@ static void root_in_root(void **state)
 	}
 }
 
+/* Reads fail from the nth on: a cursor that was given out is told to be unreadable, never to be none. */
+static void unreadable_cursor(void **state)
+{
+	uint8_t cursor[ZDB_CURSOR_SIZE], next[ZDB_CURSOR_SIZE];
+	bool fired = true;
+	struct zu u;
+	int rc;
+
+	(void)state;
+	zu_setup(&u, ZDB_USER);
+	prepare(&u);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zdb_keycur(u.ns, "k1", 2, cursor), 0); /* in file 0, behind another one */
+	for (uint64_t n = 1; fired; n++) {
+		sys_fault_begin();
+		sys_fault_arm_from(SYS_CALL_READ, n, EIO);
+		rc = zdb_scan(u.ns, cursor, sizeof(cursor), false, 0, 0, ignore_entry, NULL, next);
+		fired = sys_fault_fired();
+		sys_fault_end();
+		assert_int_equal(rc, fired ? -EIO : 0);
+	}
+	zu_close(&u);
+	zu_teardown(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -805,6 +830,7 @@ int main(void)
 		cmocka_unit_test(no_room_for_a_pair),
 		cmocka_unit_test(found_stays),
 		cmocka_unit_test(root_in_root),
+		cmocka_unit_test(unreadable_cursor),
 	};
 
 	test_in_memory();

@@ -74,6 +74,9 @@ static const struct step user_steps[] = {
 	{{"GET", "c"}, NULL, false},
 	{{"GET", "big"}, NULL, false},
 	{{"CHECK", "big"}, NULL, false},
+	{{"EXISTS", "big"}, NULL, false}, /* here the index has to be read */
+	{{"LENGTH", "big"}, NULL, false},
+	{{"KEYCUR", "big"}, NULL, false},
 	{{"HISTORY", "c"}, NULL, false},
 	{{"INDEX", "DIRTY"}, NULL, false},
 	{{"INDEX", "DIRTY", "RESET"}, NULL, false},
@@ -118,6 +121,8 @@ static const struct step seq_steps[] = {
 	{{"SCAN"}, NULL, true},
 	{{"DEL", "#2"}, "-Key not found\r\n", false},
 	{{"NSJUMP"}, NULL, false},
+	{{"EXISTS", "#1"}, NULL, false},
+	{{"KEYTIME", "#1"}, NULL, false},
 	{{"BATCH", "SET", "#0", "newer", "DEL", "#3"}, "", false},
 	{{"GET", "#0"}, NULL, false},
 	{{"RSCAN"}, NULL, true}, /* a page may end before what could not be read */
