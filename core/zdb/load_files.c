@@ -231,6 +231,9 @@ static int check_active_data(struct zdb_ns *ns, struct found *f, uint32_t last, 
 	bool named = index > (int64_t)IDX_HEADER || need > (int64_t)DAT_HEADER;
 	uint8_t stamp[8];
 
+	/* one that cannot be looked at is there: it must not be made new */
+	if ((size < 0 && size != -ENOENT) || (index < 0 && index != -ENOENT))
+		return say(why, why_size, -EIO, "cannot look at active files i%u and d%u", last, last);
 	if (size >= need && (size > (int64_t)DAT_HEADER || !named))
 		return 0;
 	/* Only we wrote since the marker: then the index may be ahead of a log whose first records were lost. */

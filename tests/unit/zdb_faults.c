@@ -13,6 +13,8 @@
 #include <cmocka.h>
 #include <unistd.h>
 
+#include <sys/stat.h>
+
 #include "core/base/err.h"
 #include "core/base/file.h"
 #include "tests/unit/support/sys_test.h"
@@ -816,6 +818,46 @@ static void unreadable_cursor(void **state)
 	zu_teardown(&u);
 }
 
+/* The index was lost, and with it what names the records of the log; a log that cannot be looked at is not made new. */
+static void unreadable_log(void **state)
+{
+	char log[600], path[600];
+	struct stat was, is;
+	bool fired = true;
+	struct zu u;
+
+	(void)state;
+	zu_setup(&u, ZDB_USER);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zu_set(&u, "k", "v"), 0);
+	zu_close(&u);
+	zu_path(&u, "default", "mark", path, sizeof(path));
+	assert_int_equal(unlink(path), 0);
+	zu_path(&u, "default", "i0", path, sizeof(path));
+	assert_int_equal(truncate(path, 29), 0);
+	zu_path(&u, "default", "d0", log, sizeof(log));
+	assert_int_equal(stat(log, &was), 0);
+	for (uint64_t n = 1; fired; n++) {
+		int rc;
+
+		sys_fault_begin();
+		sys_fault_only("default/d0");
+		sys_fault_arm(SYS_CALL_STAT, n, EIO);
+		rc = zdb_open(&u.eng, &u.opt, u.why, sizeof(u.why));
+		fired = sys_fault_fired();
+		sys_fault_end();
+		assert_true(rc == 0 || fired);
+		assert_int_equal(stat(log, &is), 0);
+		assert_true(is.st_size >= was.st_size);
+		if (rc == 0)
+			break;
+	}
+	u.ns = zdb_ns_find(u.eng, "default", 7);
+	assert_string_equal(zu_get(&u, "k"), "v");
+	zu_close(&u);
+	zu_teardown(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -831,6 +873,7 @@ int main(void)
 		cmocka_unit_test(found_stays),
 		cmocka_unit_test(root_in_root),
 		cmocka_unit_test(unreadable_cursor),
+		cmocka_unit_test(unreadable_log),
 	};
 
 	test_in_memory();
