@@ -79,9 +79,9 @@ static const struct opt zdb_options[] = {
 	OPT_FLAG(struct zdb_conf, dualnet, 0, "dualnet", "listens on the unix socket and on TCP"),
 	OPT_STR(struct zdb_conf, hook, 0, "hook", "FILE", NULL, "program to call at events"),
 	OPT_STR(struct zdb_conf, admin, 0, "admin", "PASSWORD", NULL,
-		"admin password; without one everybody is admin. Better: --admin-file"),
+		"admin password of 1 to 255 bytes; without one everybody is admin. Better: --admin-file"),
 	OPT_STR(struct zdb_conf, admin_file, 0, "admin-file", "FILE", NULL,
-		"file (mode 0600) that holds the admin password"),
+		"file (mode 0600) whose first line is the admin password"),
 	OPT_FLAG(struct zdb_conf, protect, 0, "protect",
 		 "writing to namespace default takes the admin password"),
 	OPT_INT(struct zdb_conf, maxsize, 0, "maxsize", "BYTES", "0", 0, INT64_MAX,
@@ -218,7 +218,7 @@ static bool paths_are_usable(const struct zdb_conf *conf)
 static char *read_password(const char *path)
 {
 	char *text;
-	size_t len;
+	size_t len, first;
 	int err = file_read_secret(path, PASSWORD_FILE_MAX, &text, &len);
 
 	if (err) {
@@ -226,12 +226,9 @@ static char *read_password(const char *path)
 			err == -EPERM ? "it must be a file of ours with mode 0600" : err_str(err));
 		return NULL;
 	}
-	text[strcspn(text, "\r\n")] = '\0';
-	if (text[0])
-		return text;
-	fprintf(stderr, "zdb: cannot read the admin password from %s: its first line is empty\n", path);
-	mem_free_wiped(text, len);
-	return NULL;
+	first = strcspn(text, "\r\n");
+	mem_wipe(text + first, len - first); /* whoever frees it wipes the first line only */
+	return text;
 }
 
 /* ps shows the arguments to everybody: the option's value, which lies among them, is overwritten. */
@@ -243,6 +240,18 @@ static char *take_password(const char *value)
 	memcpy(&shown, &value, sizeof(shown)); /* the memory is argv's, which we may change */
 	memset(shown, '*', strlen(shown));
 	return copy;
+}
+
+/* No client could give another one, and then nobody would be admin. */
+static bool password_fits(const char *password, const char *from)
+{
+	size_t len = strlen(password);
+
+	if (len > 0 && len <= ZDB_PASSWORD_MAX)
+		return true;
+	fprintf(stderr, "zdb: the admin password from %s must have 1 to %u bytes, not %zu\n", from,
+		ZDB_PASSWORD_MAX, len);
+	return false;
 }
 
 static int print_version(void)
@@ -281,6 +290,8 @@ static int zdb_main(const struct applet *self, int argc, char **argv)
 	if ((conf.admin || conf.admin_file) && !password)
 		goto out;
 	secret_len = password ? strlen(password) : 0;
+	if (password && !password_fits(password, conf.admin_file ? conf.admin_file : "--admin"))
+		goto out;
 	if (conf.protect && !password) {
 		fprintf(stderr, "zdb: --protect needs --admin or --admin-file\n");
 		goto out;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # Options, readiness, background, verbs, messages and exit codes of zdb.
-import os, re, stat, sys
+import hashlib, os, re, stat, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from zdb_lib import *
 
@@ -43,6 +43,19 @@ def options():
     busy.listen()
     refused('a port in use', 'in use', *roots, '-listen', '127.0.0.1', '-port', str(busy.getsockname()[1]))
     os.chmod(w.file('plain'), 0o600)
+    for what, password in ('empty', ''), ('too long', 'x' * 256), ('too long, of characters that are more bytes', 'é' * 128):
+        refused('an admin password that is ' + what, '1 to 255 bytes', *roots, *unix, '--admin', password)
+        refused('the same with --protect', '1 to 255 bytes', *roots, *unix, '--admin', password, '--protect')
+        with open(w.file('secret'), 'w') as f:
+            f.write(password + '\nsecond line\n')
+        os.chmod(w.file('secret'), 0o600)
+        refused('the same in a file', '1 to 255 bytes', *roots, *unix, '--admin-file', w.file('secret'))
+    s = Server('longest', '--mode', 'user', '--protect', '--admin', 'x' * 255).start()
+    c = s.client()
+    challenge = c('AUTH', 'SECURE', 'CHALLENGE')
+    equal(c('AUTH', 'SECURE', hashlib.sha1(('%s:%s' % (challenge, 'x' * 255)).encode()).hexdigest()), Status('OK'), 'the longest admin password serves')
+    equal(c('SELECT', 'default', 'x' * 255), Status('OK'), 'for --protect, too')
+    equal(s.stop(), 143, 'stop')
     s = Server('prefix', '-mode', 'seq', '-datas', '1.5M', '-admin-file', w.file('plain'), '-prefix-commands').start()
     c = s.client()
     equal(c('P'), Status('PONG'), 'single dashes, prefixes of options and, when asked for, of commands')
