@@ -301,7 +301,8 @@ static void drop_name(const struct left *l, const char *name)
 {
 	char path[ZDB_PATH_MAX];
 
-	if (file_join(path, sizeof(path), l->which == INDEX_FILE ? l->ns->index_dir : l->ns->data_dir,
+	if (!l->ns->eng->read_only &&
+	    file_join(path, sizeof(path), l->which == INDEX_FILE ? l->ns->index_dir : l->ns->data_dir,
 		      name) == 0)
 		(void)sys->unlink(path);
 }
@@ -472,6 +473,27 @@ static int is_litter(const struct left *l, enum which which)
 	return size >= 0 ? 1 : size == -ENOENT ? 0 : (int)size;
 }
 
+/*
+ * Nothing can be written.  Who only looks sees the end of the closed segment; to serve that, once records behind it were answered, would be
+ * old values and deleted keys.
+ */
+static int left_unsettled(const struct left *l, const struct mark *m, char *why, size_t why_size)
+{
+	int there = is_litter(l, INDEX_FILE), rc = 0;
+
+	l->ns->recovery.ahead_waits = l->is.number + 1;
+	if (l->ns->eng->opt.read_only)
+		return 0;
+	if (there == 0)
+		there = is_litter(l, DATA_FILE);
+	if (there == 0)
+		rc = continues(l, m);
+	if (there < 0 || rc <= 0)
+		return there < 0 ? there : rc;
+	return say(why, why_size, -EROFS,
+		   "not stopped cleanly, and its recovery has to write: recover a copy");
+}
+
 static int left_settle(struct left *l, const struct mark *m)
 {
 	bool durable = l->is.named[INDEX_FILE] || l->is.named[DATA_FILE];
@@ -498,14 +520,12 @@ int ahead_settle(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_
 
 	if (rc == -ENOENT || (rc == 0 && !l.any))
 		return 0; /* that there is no directory is for others to tell */
-	if (rc == 0 && ns->eng->read_only) {
-		ns->recovery.ahead_waits = l.is.number + 1;
-		return 0;
-	}
 	l.drop_others = true;
 	suffix_make(l.is.suffix, l.closed_size);
 	if (rc == 0)
 		rc = left_list(&l);
+	if (rc == 0 && ns->eng->read_only)
+		return left_unsettled(&l, m, why, why_size);
 	if (rc == 0)
 		rc = left_settle(&l, m);
 	fd_forget_all(ns);

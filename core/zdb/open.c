@@ -101,12 +101,13 @@ static int open_roots(struct zdb *eng, char *why, size_t size)
 	if (eng->read_only)
 		return 0;
 	rc = lock_root(eng->index_root, &eng->lock_fd[0]);
-	if (rc == -EROFS || rc == -EACCES) {
+	if (rc == 0)
+		rc = lock_root(eng->data_root, &eng->lock_fd[1]);
+	if (rc == -EROFS ||
+	    rc == -EACCES) { /* one of them is enough: nothing is written to the other either */
 		eng->read_only = true;
 		return 0;
 	}
-	if (rc == 0)
-		rc = lock_root(eng->data_root, &eng->lock_fd[1]);
 	if (rc == -EBUSY)
 		return say(why, size, rc, "an instance of zdb is already using: %s",
 			   eng->lock_fd[0] < 0 ? eng->index_root : eng->data_root);

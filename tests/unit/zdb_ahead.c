@@ -624,6 +624,48 @@ static void without_the_log_between(void **state)
 	twice_end(&t);
 }
 
+/* A server on media that cannot be written, both of them or one: old values are not served as if they were the last ones. */
+static void read_only_media(void **state)
+{
+	char why[400];
+	struct zu u;
+
+	(void)state;
+	for (int torn = 0; torn <= 1; torn++) {
+		for (int which = 0; which < 3; which++) {
+			int rc;
+
+			begin(&u, ZDB_USER);
+			go_ahead(&u);
+			zu_crash(&u);
+			if (torn) /* then nothing of the pair counts */
+				spoil(&u, true, "d1.next-", 0, 26);
+			sys_fault_begin();
+			sys_fault_only(which == 0   ? ".lockfile"
+				       : which == 1 ? "index/.lockfile"
+						    : "data/.lockfile");
+			sys_fault_arm_from(SYS_CALL_OPEN, 1, EROFS);
+			rc = zdb_open(&u.eng, &u.opt, why, sizeof(why));
+			if (torn) {
+				assert_int_equal(rc, 0);
+				u.ns = zdb_ns_find(u.eng, "default", 7);
+				only_the_closed_one(&u);
+				assert_int_equal(zu_del(&u, "one"), -EROFS);
+				zu_crash(&u);
+			} else {
+				assert_int_equal(rc, -EROFS);
+				assert_non_null(strstr(why, "recover a copy"));
+			}
+			sys_fault_end();
+			assert_int_equal(temporary(&u), 2);
+			assert_int_equal(zu_open(&u), 0);
+			if (!torn)
+				all_there(&u);
+			finish(&u);
+		}
+	}
+}
+
 /*
  * Every call fails once, in the rotation, in what ends it, and in the load after it. What was answered is there when the fault has
  * gone: nothing here lost a page.
@@ -816,6 +858,7 @@ int main(void)
 		cmocka_unit_test(twice_ahead_of_the_marker),
 		cmocka_unit_test(a_gap_behind_the_marker),
 		cmocka_unit_test(without_the_log_between),
+		cmocka_unit_test(read_only_media),
 		cmocka_unit_test(each_call_fails),
 		cmocka_unit_test(compaction_keeps_off),
 		cmocka_unit_test(compaction_keeps_history),
