@@ -10,8 +10,6 @@
 #include "core/base/str.h"
 #include "core/zdb/load_int.h"
 
-#define SEGMENTS_MAX (1 << 24) /* more are not ours */
-
 /* ------------------------------------------------------------------------------------------------- what is there --- */
 
 /* A walk through one of the two directories. */

@@ -151,8 +151,8 @@ int rotate(struct zdb_ns *ns)
 	struct mark m = {.state = MARK_OPEN, .file = next, .offset = DAT_HEADER, .index_size = IDX_HEADER};
 	int rc;
 
-	if (next == UINT32_MAX)
-		return -EFBIG;
+	if (next > SEGMENTS_MAX)
+		return -EFBIG; /* no load would take it */
 	rc = mark_open(ns);
 	if (rc == 0 && ns->mode == ZDB_SEQ)
 		rc = bases_set(ns, next, ns->next_id);

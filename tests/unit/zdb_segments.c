@@ -21,6 +21,7 @@
 
 #include "core/base/endian.h"
 #include "core/base/file.h"
+#include "core/zdb/zdb_int.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_util.h"
 
@@ -564,6 +565,28 @@ static void closing_too_early(void **state)
 	teardown(&x);
 }
 
+/* The highest number that a load takes is the last that is made. */
+static void highest_number(void **state)
+{
+	char path[600], name[16];
+	struct zu u;
+
+	(void)state;
+	zu_setup(&u, ZDB_USER);
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(zu_set(&u, "a", "value"), 0);
+	/* as if so many rotations lay behind it */
+	u.ns->index.number = u.ns->data.number = SEGMENTS_MAX;
+	assert_int_equal(zdb_jump(u.ns), -EFBIG);
+	snprintf(name, sizeof(name), "d%u", SEGMENTS_MAX + 1);
+	zu_path(&u, "default", name, path, sizeof(path));
+	assert_int_equal(access(path, F_OK), -1);
+	zu_crash(&u);
+	assert_int_equal(zu_open(&u), 0);
+	assert_string_equal(zu_get(&u, "a"), "value");
+	zu_teardown(&u);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -571,6 +594,7 @@ int main(void)
 		cmocka_unit_test(bundles_user),      cmocka_unit_test(bundles_sequential),
 		cmocka_unit_test(bundles_compacted), cmocka_unit_test(closing_too_early),
 		cmocka_unit_test(closing_is_owed),   cmocka_unit_test(cutting),
+		cmocka_unit_test(highest_number),
 	};
 
 	test_in_memory();
