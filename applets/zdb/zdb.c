@@ -130,22 +130,26 @@ static const struct verb zdb_verbs[] = {
 	{.name = "ping",
 	 .summary = "asks a running server whether it serves",
 	 .options = zdb_ping_options,
-	 .main = zdb_verb_ping},
+	 .main = zdb_verb_ping,
+	 .exit_usage = EXIT_USAGE},
 	{.name = "check",
 	 .summary = "reads everything and reports what does not agree",
 	 .usage = "DIR",
 	 .options = zdb_check_options,
-	 .main = zdb_verb_check},
+	 .main = zdb_verb_check,
+	 .exit_usage = EXIT_USAGE},
 	{.name = "dump",
 	 .summary = "prints all index entries of a stopped server's directories",
 	 .usage = "DIR",
 	 .options = zdb_dump_options,
-	 .main = zdb_verb_dump},
+	 .main = zdb_verb_dump,
+	 .exit_usage = EXIT_USAGE},
 	{.name = "compact",
 	 .summary = "gives back the space of closed segments that nobody can reach any more",
 	 .usage = "[DIR]",
 	 .options = zdb_compact_options,
-	 .main = zdb_verb_compact},
+	 .main = zdb_verb_compact,
+	 .exit_usage = EXIT_USAGE},
 	{.name = NULL},
 };
 
@@ -345,7 +349,12 @@ APPLET_REGISTER(zdb) = {
 	       "## EXIT STATUS\n"
 	       "0 done (--version, --dump, --recover, background), 1 failed, 143 or 130 stopped by SIGTERM "
 	       "or SIGINT.\n\n"
-	       "zdb compact: 0 done, 1 nothing could be done, 2 wrong usage, 3 some files or namespaces were "
+	       "The verbs: 0 done, 1 failed, 2 wrong usage, and besides:\n\n"
+	       "zdb check: 1 also when something is lost, 4 something is to be repaired and nothing is lost, "
+	       "5 "
+	       "a server holds the directories.\n\n"
+	       "zdb dump: 5 a server holds the directories.\n\n"
+	       "zdb compact: 3 some files or namespaces were "
 	       "refused and are named on stderr, 5 a server holds the directories, 6 password refused, 7 no "
 	       "such "
 	       "namespace.\n",

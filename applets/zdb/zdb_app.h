@@ -9,6 +9,7 @@
 
 #include "core/base/applet.h"
 #include "core/base/file.h"
+#include "core/net/client.h"
 #include "core/zdbd/zdbd.h"
 
 /* Exit codes of the program that we replace: everything that goes wrong is 1, a stop by signal 128 + its number. */
@@ -43,10 +44,17 @@ int zdb_verb_compact(const struct applet *self, const struct verb *verb, void *c
 
 extern const struct opt zdb_ping_options[], zdb_check_options[], zdb_dump_options[], zdb_compact_options[];
 
-/* Where the files are that a verb works on: options, else below the one DIR. False after a message. */
+/* One line about wrong usage of a verb that its table cannot express. Returns the exit code. */
+int zdb_misused(const struct applet *self, const struct verb *verb, const char *what);
+
+/* Where the server is that a verb asks. `socket` may be NULL. What is wrong with the usage, or NULL. */
+const char *zdb_find_server(struct client_addr *addr, const char *socket, const char *host, int64_t port);
+
+/* Where the files are that a verb works on: options, else below the one DIR. Answers as above. */
 struct zdb_roots {
 	char data[FILE_PATH_MAX], index[FILE_PATH_MAX];
 };
-bool zdb_find_roots(struct zdb_roots *r, const char *data, const char *index, const struct opt_args *args);
+const char *zdb_find_roots(struct zdb_roots *r, const char *data, const char *index,
+			   const struct opt_args *args);
 
 #endif

@@ -11,7 +11,6 @@
 #include "core/base/file.h"
 #include "core/base/mem.h"
 #include "core/base/str.h"
-#include "core/net/client.h"
 #include "core/spool/where.h"
 
 #define NAMESPACES_MAX 65536
@@ -54,7 +53,7 @@ const struct opt zdb_compact_options[] = {
 		"leaves files alone of which less than this can be given back"),
 	OPT_STR(struct compact_conf, socket, 's', "socket", "PATH", NULL,
 		"asks the server that listens there"),
-	OPT_INT(struct compact_conf, port, 'p', "port", "PORT", "0", 0, 65535,
+	OPT_INT(struct compact_conf, port, 'p', "port", "PORT", NULL, 1, 65535,
 		"asks the server on this TCP port"),
 	OPT_STR(struct compact_conf, host, 0, "host", "HOST", "127.0.0.1", "with --port: its address"),
 	OPT_STR(struct compact_conf, admin_file, 0, "admin-file", "FILE", NULL,
@@ -292,21 +291,14 @@ static int log_in(struct client *c, const char *file)
 	return err;
 }
 
-static int online(const struct compact_conf *conf)
+static int online(const struct compact_conf *conf, const struct client_addr *addr)
 {
 	struct client_options opt = {.op_ms = (unsigned)conf->timeout_ms};
 	struct outcome o = {.conf = conf};
-	struct client_addr addr = {.port = (uint16_t)conf->port};
 	char why[256] = "";
 	struct client *c;
-	int err;
+	int err = client_open(&c, addr, &opt, why, sizeof(why));
 
-	if (str_copy(addr.host, sizeof(addr.host), conf->host) ||
-	    (conf->socket && str_copy(addr.unix_path, sizeof(addr.unix_path), conf->socket))) {
-		fprintf(stderr, "zdb: the address is too long\n");
-		return EXIT_USAGE;
-	}
-	err = client_open(&c, &addr, &opt, why, sizeof(why));
 	if (err) {
 		fprintf(stderr, "zdb: no answer: %s\n", why);
 		return EXIT_FAILED;
@@ -323,20 +315,24 @@ static int online(const struct compact_conf *conf)
 int zdb_verb_compact(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
 {
 	struct compact_conf conf = {.keep_s = ZDB_KEEP_NONE};
+	bool asked; /* a server */
+	struct client_addr addr;
 	struct zdb_roots roots;
 	struct opt_args args;
+	const char *wrong;
 	int code;
 
 	(void)ctx;
 	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
 		return code;
-	if (conf.socket || conf.port) {
-		if (args.argc == 0 && !conf.data && !conf.index)
-			return online(&conf);
-		fprintf(stderr, "zdb: give directories or a server, not both\n");
-		return EXIT_USAGE;
-	}
-	if (!zdb_find_roots(&roots, conf.data, conf.index, &args))
-		return EXIT_USAGE;
-	return offline(&conf, &roots);
+	asked = conf.socket || conf.port;
+	if (asked && (args.argc > 0 || conf.data || conf.index))
+		wrong = "give directories or a server, not both";
+	else if (asked)
+		wrong = zdb_find_server(&addr, conf.socket, conf.host, conf.port);
+	else
+		wrong = zdb_find_roots(&roots, conf.data, conf.index, &args);
+	if (wrong)
+		return zdb_misused(self, verb, wrong);
+	return asked ? online(&conf, &addr) : offline(&conf, &roots);
 }

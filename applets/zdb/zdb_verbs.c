@@ -10,7 +10,14 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/str.h"
-#include "core/net/client.h"
+
+int zdb_misused(const struct applet *self, const struct verb *verb, const char *what)
+{
+	char who[32];
+	struct opt_spec spec = opt_spec_verb(self, verb, who, sizeof(who));
+
+	return opt_usage_error(&spec, "%s", what);
+}
 
 /* ---------------------------------------------------------------------------------------------------------- ping */
 
@@ -28,6 +35,17 @@ const struct opt zdb_ping_options[] = {
 	       "how long to wait for the answer"),
 	OPT_END,
 };
+
+const char *zdb_find_server(struct client_addr *addr, const char *socket, const char *host, int64_t port)
+{
+	*addr = (struct client_addr){.port = (uint16_t)port};
+	if (str_copy(addr->host, sizeof(addr->host), host) ||
+	    (socket && str_copy(addr->unix_path, sizeof(addr->unix_path), socket)))
+		return "the address is too long";
+	if (!addr->host[0] || (socket && !socket[0]))
+		return "the address is empty";
+	return NULL;
+}
 
 static int ping(const struct client_addr *addr, const struct client_options *opt)
 {
@@ -57,22 +75,18 @@ static int ping(const struct client_addr *addr, const struct client_options *opt
 int zdb_verb_ping(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
 {
 	struct ping_conf conf = {0};
-	struct client_addr addr = {0};
 	struct client_options opt = {0};
+	struct client_addr addr;
 	struct opt_args args;
+	const char *wrong;
 	int code;
 
 	(void)ctx;
 	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
 		return code;
 	opt.connect_ms = opt.op_ms = (unsigned)conf.timeout_ms;
-	if (str_copy(addr.host, sizeof(addr.host), conf.host) ||
-	    (conf.socket && str_copy(addr.unix_path, sizeof(addr.unix_path), conf.socket))) {
-		fprintf(stderr, "zdb: the address is too long\n");
-		return EXIT_USAGE;
-	}
-	addr.port = (uint16_t)conf.port;
-	return ping(&addr, &opt);
+	wrong = zdb_find_server(&addr, conf.socket, conf.host, conf.port);
+	return wrong ? zdb_misused(self, verb, wrong) : ping(&addr, &opt);
 }
 
 /* --------------------------------------------------------------------------------------------------------- check */
@@ -92,24 +106,23 @@ const struct opt zdb_check_options[] = {
 	OPT_END,
 };
 
-bool zdb_find_roots(struct zdb_roots *r, const char *data, const char *index, const struct opt_args *args)
+const char *zdb_find_roots(struct zdb_roots *r, const char *data, const char *index,
+			   const struct opt_args *args)
 {
 	const char *dir = args->argc > 0 ? args->argv[0] : NULL;
 	int err = 0;
 
-	if (args->argc > 1 || (!dir && (!data || !index))) {
-		fprintf(stderr, "zdb: give one DIR that holds data and index, or --data and --index\n");
-		return false;
-	}
+	/* An empty word, of a shell's variable that is not set, is no name of a directory: joined, it would be the root's. */
+	if (args->argc > 1 || (dir ? !dir[0] || (data && index) : !data || !index))
+		return "give one DIR that holds data and index, or --data and --index";
 	err = data ? str_copy(r->data, sizeof(r->data), data)
 		   : file_join(r->data, sizeof(r->data), dir, "data");
 	if (!err)
 		err = index ? str_copy(r->index, sizeof(r->index), index)
 			    : file_join(r->index, sizeof(r->index), dir, "index");
-	if (!err && file_exists(r->index) == 1)
-		return true;
-	fprintf(stderr, "zdb: cannot find an index directory: %s\n", err ? err_str(err) : r->index);
-	return false;
+	if (err)
+		return "the path is too long";
+	return file_exists(r->index) == 1 ? NULL : "cannot find an index directory";
 }
 
 struct findings {
@@ -150,13 +163,15 @@ int zdb_verb_check(const struct applet *self, const struct verb *verb, void *ctx
 	struct zdb_options zo = {.mode = ZDB_MIXED};
 	struct opt_args args;
 	struct zdb_roots roots;
+	const char *wrong;
 	int code, rc;
 
 	(void)ctx;
 	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
 		return code;
-	if (!zdb_find_roots(&roots, conf.data, conf.index, &args))
-		return EXIT_USAGE;
+	wrong = zdb_find_roots(&roots, conf.data, conf.index, &args);
+	if (wrong)
+		return zdb_misused(self, verb, wrong);
 	zo.data_root = roots.data;
 	zo.index_root = roots.index;
 	f.quiet = conf.quiet;
@@ -203,14 +218,16 @@ int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx,
 	char why[400] = "";
 	struct opt_args args;
 	struct zdb_roots roots;
+	const char *wrong;
 	struct zdb *eng;
 	int code, err;
 
 	(void)ctx;
 	if (!opt_parse_verb(self, verb, &conf, argc, argv, &args, &code))
 		return code;
-	if (!zdb_find_roots(&roots, conf.data, conf.index, &args))
-		return EXIT_USAGE;
+	wrong = zdb_find_roots(&roots, conf.data, conf.index, &args);
+	if (wrong)
+		return zdb_misused(self, verb, wrong);
 	zo.data_root = roots.data;
 	zo.index_root = roots.index;
 	err = zdb_open(&eng, &zo, why, sizeof(why));

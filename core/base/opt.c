@@ -640,7 +640,7 @@ struct opt_spec opt_spec_verb(const struct applet *self, const struct verb *verb
 		.usage = verb->usage,
 		.options = verb->options,
 		.flags = verb->opt_flags,
-		.exit_usage = self->exit_usage,
+		.exit_usage = verb->exit_usage ? verb->exit_usage : self->exit_usage,
 		.args_max = verb->usage ? -1 : 0,
 	};
 }

@@ -181,6 +181,7 @@ struct verb {
 	const struct opt *options; /* NULL = none but --help */
 	int (*main)(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv);
 	unsigned opt_flags; /* OPT_SINGLE_DASH, ... */
+	int exit_usage;     /* exit code of a usage error; 0 = the applet's */
 	bool hidden;        /* works, but is not listed */
 	const char *man;    /* further text for the man page, see applet.h; NULL = none */
 };

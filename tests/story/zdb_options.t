@@ -131,8 +131,30 @@ def verbs():
     equal(code, 2, 'check without a directory: usage')
 
 
+def misused():
+    """Wrong usage of a verb is 2; the server keeps the 1 of 0-db."""
+    w = Server('misused')
+    made = [w.file('data'), w.file('index')]
+    for path in made:
+        os.mkdir(path)
+    for words in [
+        ['ping', '--nosuch'], ['ping', 'word'], ['ping', '-p', '0'], ['ping', '-p', '65536'], ['ping', '-t', '-1s'], ['ping', '-s'], ['ping', '-s', 'x' * 120],
+        ['check', '--nosuch', w.dir], ['check'], ['check', w.dir, w.dir], ['check', '--data', made[0]],
+        ['check', ''], ['check', w.dir, '--data', made[0], '--index', made[1]], ['ping', '-s', ''],
+        ['dump', '--nosuch', w.dir], ['dump'], ['dump', w.dir, w.dir], ['dump', '--data', made[0]],
+        ['compact', '--nosuch', w.dir], ['compact'], ['compact', w.dir, w.dir], ['compact', w.dir, '-s', w.path], ['compact', '--threshold', '101', w.dir],
+        ['compact', '--threshold', '-1', w.dir], ['compact', '--threshold', '9' * 30, w.dir], ['compact', '--keep-history', '0', w.dir],
+        ['compact', '--keep-history', '9' * 30 + 'd', w.dir], ['compact', '-p', '65536'], ['compact', '-p', '0'], ['compact', '-s', ''], ['compact', '-t', '1ms', w.dir], ['compact', '-n'],
+    ]:
+        code, text = zdb(*words)
+        ok(code == 2 and len(text.splitlines()) == 1 and text.startswith('zdb %s: ' % words[0]) and '--help' in text,
+           'zdb %.60s: wrong usage' % ' '.join(words).replace(w.dir, 'DIR'), '%d\n%s' % (code, text))
+    equal(zdb('nosuch')[0], 1, 'what is no verb at all is the usage of the server: 1')
+
+
 def main():
     options()
+    misused()
     background()
     ready()
     verbs()

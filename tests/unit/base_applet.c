@@ -53,7 +53,7 @@ static const struct verb verbs[] = {
 	 .summary = "what is going on",
 	 .options = show_options,
 	 .main = verb_show},
-	{.name = "repair", .summary = "mend", .usage = "FILE...", .main = verb_show},
+	{.name = "repair", .summary = "mend", .usage = "FILE...", .main = verb_show, .exit_usage = 5},
 	{.name = "debug", .main = verb_show, .hidden = true},
 	{0},
 };
@@ -190,6 +190,15 @@ static void verbs_are_run(void **state)
 	assert_int_equal(applet_run_verb(&applet_qsfs, ctx, 0, bad), 2);
 }
 
+static void a_verb_may_have_a_usage_code_of_its_own(void **state)
+{
+	char who[32];
+
+	(void)state;
+	assert_int_equal(opt_spec_verb(&applet_zinit, &verbs[0], who, sizeof who).exit_usage, 1);
+	assert_int_equal(opt_spec_verb(&applet_zinit, &verbs[1], who, sizeof who).exit_usage, 5);
+}
+
 static void list_version_and_completion(void **state)
 {
 	(void)state;
@@ -229,6 +238,7 @@ int main(void)
 		cmocka_unit_test(alias_with_leading_arguments),
 		cmocka_unit_test(unknown_names_are_one_line),
 		cmocka_unit_test(verbs_are_run),
+		cmocka_unit_test(a_verb_may_have_a_usage_code_of_its_own),
 		cmocka_unit_test(list_version_and_completion),
 		cmocka_unit_test(man_pages_escape_roff),
 	};
