@@ -99,8 +99,15 @@ static void refuse_ns(struct outcome *o, const char *ns, const char *why)
 	fprintf(stderr, "zdb: namespace %s is not compacted: %s\n", ns, why);
 }
 
-static int exit_code(const struct outcome *o)
+/* `err` ended the run: -EACCES the password, -ENOENT the namespace. */
+static int exit_code(const struct outcome *o, int err)
 {
+	if (err == -EACCES)
+		return EXIT_KEY;
+	if (err == -ENOENT)
+		return EXIT_NOT_FOUND;
+	if (err)
+		return EXIT_FAILED;
 	if (o->refused == 0)
 		return EXIT_DONE;
 	return o->done ? EXIT_PARTLY : EXIT_FAILED;
@@ -205,7 +212,7 @@ static int offline(const struct compact_conf *conf, const struct zdb_roots *root
 		fprintf(stderr, "zdb: there is no namespace %s\n", conf->ns);
 		return EXIT_NOT_FOUND;
 	}
-	return exit_code(&o);
+	return exit_code(&o, 0);
 }
 
 /* -------------------------------------------------------------------------------------------------------- online */
@@ -215,6 +222,23 @@ static uint64_t figure(const char *text, const char *name)
 	const char *at = strstr(text, name);
 
 	return at ? strtoull(at + strlen(name), NULL, 10) : 0;
+}
+
+/* The server's answer that is no figures. What is the same for every namespace ends the run: its code. */
+static int refused_by_server(struct outcome *o, const char *ns, const redisReply *reply)
+{
+	const char *text = reply->type == REDIS_REPLY_ERROR ? reply->str : "not an answer to COMPACT";
+
+	if (str_eq(text, "Permission denied")) {
+		fprintf(stderr, "zdb: the server asks for its admin password: give it with --admin-file\n");
+		return -EACCES;
+	}
+	if (o->conf->ns && str_eq(text, "Namespace not found")) {
+		fprintf(stderr, "zdb: there is no namespace %s\n", ns);
+		return -ENOENT;
+	}
+	refuse_ns(o, ns, text);
+	return 0;
 }
 
 static int ask_one(struct outcome *o, struct client *c, const char *ns)
@@ -243,10 +267,10 @@ static int ask_one(struct outcome *o, struct client *c, const char *ns)
 						 .dropped = figure(reply->str, "records_dropped: ")};
 		add_figures(o, ns, &f);
 	} else {
-		refuse_ns(o, ns, reply->str ? reply->str : "");
+		err = refused_by_server(o, ns, reply);
 	}
 	freeReplyObject(reply);
-	return 0;
+	return err;
 }
 
 /* All namespaces of the server, one after the other. */
@@ -307,9 +331,7 @@ static int online(const struct compact_conf *conf, const struct client_addr *add
 	if (!err)
 		err = conf->ns ? ask_one(&o, c, conf->ns) : ask_all(&o, c);
 	client_close(c);
-	if (err)
-		return err == -EACCES ? EXIT_KEY : EXIT_FAILED;
-	return exit_code(&o);
+	return exit_code(&o, err);
 }
 
 int zdb_verb_compact(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)

@@ -287,6 +287,26 @@ def verb(s, *words):
     return run.returncode, run.stdout + run.stderr
 
 
+def asked():
+    """The verb with a server that has an admin password: who may not gets 6, what is not there is 7."""
+    note('the verb and the password')
+    s = Server('compact-admin', '--admin', 'secret').start()
+    for words in [], ['-n', 'default'], ['-n', 'nobody']:
+        code, text = verb(s, '-s', s.path, *words)
+        ok(code == 6 and 'admin password' in text and '--admin-file' in text and len(text.splitlines()) == 1,
+           'no password, %s: 6 and one line' % (words or 'all'), (code, text))
+    c = s.client()
+    c('AUTH', 'secret')
+    c('NSNEW', 'other')
+    for text, code, word in ('wrong', 6, 'Access denied'), ('secret', 0, 'other: 0 of 0'), ('secret', 7, 'no namespace nobody'):
+        with open(s.file('password'), 'w') as f:
+            f.write(text + '\n')
+        os.chmod(f.name, 0o600)
+        got, said = verb(s, '-s', s.path, '--admin-file', f.name, *(['-n', 'nobody'] if code == 7 else []))
+        ok(got == code and word in said, 'the password is %s: %d' % (text, code), (got, said))
+    s.stop()
+
+
 def offline(s, workers):
     note('the verb')
     code, text = verb(s, s.dir)
@@ -331,6 +351,7 @@ def main():
         s.stop()
         check(s)
     stored(rng)
+    asked()
 
 
 run(main)
