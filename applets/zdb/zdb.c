@@ -218,8 +218,7 @@ static bool paths_are_usable(const struct zdb_conf *conf)
 	return true;
 }
 
-/* The password from the file, or NULL after a message. Free with mem_free_wiped(). */
-static char *read_password(const char *path)
+char *zdb_read_password(const char *path)
 {
 	char *text;
 	size_t len, first;
@@ -288,7 +287,7 @@ static int zdb_main(const struct applet *self, int argc, char **argv)
 	if (!paths_are_usable(&conf))
 		goto out;
 	if (conf.admin_file)
-		password = read_password(conf.admin_file);
+		password = zdb_read_password(conf.admin_file);
 	else if (conf.admin)
 		password = take_password(conf.admin);
 	if ((conf.admin || conf.admin_file) && !password)
@@ -355,7 +354,8 @@ APPLET_REGISTER(zdb) = {
 	       "a server holds the directories.\n\n"
 	       "zdb dump: 5 a server holds the directories.\n\n"
 	       "zdb compact: 3 some files or namespaces were "
-	       "refused and are named on stderr, 5 a server holds the directories, 6 password refused, 7 no "
+	       "refused and are named on stderr, 5 a server holds the directories, 6 password missing or "
+	       "refused, 7 no "
 	       "such "
 	       "namespace.\n",
 };

@@ -29,6 +29,8 @@ struct zdb_conf {
 
 /* Serves until a signal or STOP. Returns the exit code. `password` is the admin password or NULL. */
 int zdb_serve(const struct zdb_conf *conf, const char *password);
+/* The admin password, first line of its file, or NULL after a message. Free with mem_free_wiped(). */
+char *zdb_read_password(const char *path);
 /* Options for the engine alone. */
 void zdb_engine_options(const struct zdb_conf *conf, struct zdb_options *out);
 /* --dump, --recover. */

@@ -293,20 +293,16 @@ static int ask_all(struct outcome *o, struct client *c)
 static int log_in(struct client *c, const char *file)
 {
 	redisReply *reply;
-	char *text;
-	size_t len;
+	char *password;
 	int err;
 
 	if (!file)
 		return 0;
-	err = file_read_secret(file, 1024, &text, &len);
-	if (err) {
-		fprintf(stderr, "zdb: cannot read the admin password from %s: %s\n", file, err_str(err));
-		return err;
-	}
-	text[strcspn(text, "\r\n")] = '\0';
-	err = client_words(c, &reply, "AUTH", text, NULL);
-	mem_free_wiped(text, len);
+	password = zdb_read_password(file);
+	if (!password)
+		return -EACCES;
+	err = client_words(c, &reply, "AUTH", password, NULL);
+	mem_free_wiped(password, strlen(password));
 	if (!err && reply->type == REDIS_REPLY_ERROR)
 		err = -EACCES;
 	if (err)

@@ -298,6 +298,12 @@ def asked():
     c = s.client()
     c('AUTH', 'secret')
     c('NSNEW', 'other')
+    for mode, text, word in (0o644, 'secret', '0600'), (0o600, '', 'first line is empty'):
+        with open(s.file('password'), 'w') as f:
+            f.write(text + '\n')
+        os.chmod(f.name, mode)
+        got, said = verb(s, '-s', s.path, '--admin-file', f.name)
+        ok(got == 6 and word in said and f.name in said, 'a password file that is not one: 6, and the words of the server', (got, said))
     for text, code, word in ('wrong', 6, 'Access denied'), ('secret', 0, 'other: 0 of 0'), ('secret', 7, 'no namespace nobody'):
         with open(s.file('password'), 'w') as f:
             f.write(text + '\n')
