@@ -349,13 +349,9 @@ APPLET_REGISTER(zdb) = {
 	       "0 done (--version, --dump, --recover, background), 1 failed, 143 or 130 stopped by SIGTERM "
 	       "or SIGINT.\n\n"
 	       "The verbs: 0 done, 1 failed, 2 wrong usage, and besides:\n\n"
-	       "zdb check: 1 also when something is lost, 4 something is to be repaired and nothing is lost, "
-	       "5 "
-	       "a server holds the directories.\n\n"
-	       "zdb dump: 5 a server holds the directories.\n\n"
-	       "zdb compact: 3 some files or namespaces were "
-	       "refused and are named on stderr, 5 a server holds the directories, 6 password missing or "
-	       "refused, 7 no "
-	       "such "
-	       "namespace.\n",
+	       "zdb check: 1 also when something is lost, 4 something is to be repaired and nothing is "
+	       "lost.\n\n"
+	       "zdb check, dump, compact on directories: 5 a server holds them, 7 there is no store.\n\n"
+	       "zdb compact: 3 some files or namespaces were refused and are named on stderr, 6 password "
+	       "missing or refused, 7 also when there is no such namespace.\n",
 };

@@ -49,6 +49,9 @@ extern const struct opt zdb_ping_options[], zdb_check_options[], zdb_dump_option
 /* One line about wrong usage of a verb that its table cannot express. Returns the exit code. */
 int zdb_misused(const struct applet *self, const struct verb *verb, const char *what);
 
+/* The exit code of a verb that could not open its directories. */
+int zdb_open_exit(int err);
+
 /* Where the server is that a verb asks. `socket` may be NULL. What is wrong with the usage, or NULL. */
 const char *zdb_find_server(struct client_addr *addr, const char *socket, const char *host, int64_t port);
 

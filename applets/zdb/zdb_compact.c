@@ -160,43 +160,51 @@ static void compact_one(struct outcome *o, struct zdb_ns *ns)
 
 /*
  * Whether somebody else may hold copies of the closed segments: beside the data root of a volume lie its spool and zstor's
- * state. A namespace that is never stored is nobody's concern.
+ * state. A namespace that is never stored is nobody's concern. 1, 0, or the negative code of what cannot be told.
  */
-static bool is_stored(const char *data_root, const char *ns)
+static int is_stored(const char *data_root, const char *ns)
 {
 	static const char *const signs[] = {"spool", "zstor"};
 	char dir[FILE_PATH_MAX], whole[FILE_PATH_MAX], path[FILE_PATH_MAX];
 	size_t i;
+	int rc;
 
 	if (ns && where_is_temp(ns))
-		return false;
-	if (file_absolute(whole, sizeof(whole), data_root) || file_dirname(dir, sizeof(dir), whole))
-		return true; /* not to be told: then rather not */
-	for (i = 0; i < sizeof(signs) / sizeof(signs[0]); i++)
-		if (file_join(path, sizeof(path), dir, signs[i]) || file_exists(path) != 0)
-			return true;
-	return false;
+		return 0;
+	rc = file_absolute(whole, sizeof(whole), data_root);
+	if (!rc)
+		rc = file_dirname(dir, sizeof(dir), whole);
+	for (i = 0; !rc && i < sizeof(signs) / sizeof(signs[0]); i++) {
+		rc = file_join(path, sizeof(path), dir, signs[i]);
+		if (!rc)
+			rc = file_exists(path);
+	}
+	return rc == -ENOTDIR ? 0 : rc; /* then there is no store either, as the opening says */
 }
 
 static int offline(const struct compact_conf *conf, const struct zdb_roots *roots)
 {
-	struct zdb_options zo = {.mode = ZDB_MIXED, .data_root = roots->data, .index_root = roots->index};
+	struct zdb_options zo = {
+		.mode = ZDB_MIXED, .data_root = roots->data, .index_root = roots->index, .offline = true};
 	struct outcome o = {.conf = conf};
 	struct zdb_ns *ns = NULL;
 	char why[400] = "";
 	struct zdb *eng;
-	int err;
+	int err = is_stored(roots->data, conf->ns);
 
-	if (is_stored(roots->data, conf->ns)) {
+	if (err < 0)
+		fprintf(stderr, "zdb: cannot compact: cannot look beside %s: %s\n", roots->data,
+			err_str(err));
+	else if (err)
 		fprintf(stderr, "zdb: %s is part of a stored volume: it is compacted while it is served\n",
 			roots->data);
+	if (err)
 		return EXIT_FAILED;
-	}
 	err = zdb_open(&eng, &zo, why, sizeof(why));
 	if (err) {
-		fprintf(stderr, "zdb: %s%s\n", why[0] ? why : err_str(err),
+		fprintf(stderr, "zdb: cannot compact: %s%s\n", why[0] ? why : err_str(err),
 			err == -EBUSY ? "; give --socket or --port to ask it" : "");
-		return err == -EBUSY ? EXIT_LOCKED : EXIT_FAILED;
+		return zdb_open_exit(err);
 	}
 	if (!conf->ns)
 		zdb_refused_each(eng, refused_ns, &o);

@@ -120,14 +120,20 @@ const char *zdb_find_roots(struct zdb_roots *r, const char *data, const char *in
 	if (!err)
 		err = index ? str_copy(r->index, sizeof(r->index), index)
 			    : file_join(r->index, sizeof(r->index), dir, "index");
-	if (err)
-		return "the path is too long";
-	return file_exists(r->index) == 1 ? NULL : "cannot find an index directory";
+	return err ? "the path is too long" : NULL;
+}
+
+int zdb_open_exit(int err)
+{
+	if (err == -EBUSY)
+		return EXIT_LOCKED;
+	return err == -ENOENT || err == -ENOTDIR ? EXIT_NOT_FOUND : EXIT_FAILED;
 }
 
 struct findings {
+	const char *what; /* cannot be done, where something cannot be looked at */
 	bool quiet;
-	unsigned count[3];
+	unsigned count[4];
 };
 
 static void print_finding(void *ctx, int level, const char *ns, const char *text)
@@ -135,20 +141,19 @@ static void print_finding(void *ctx, int level, const char *ns, const char *text
 	static const char *const words[] = {"note", "repairable", "lost"};
 	struct findings *f = ctx;
 
-	if (level < 0 || level > 2)
-		level = 2;
 	f->count[level]++;
-	if (level > 0 || !f->quiet)
+	if (level == ZDB_FINDING_NONE)
+		fprintf(stderr, "zdb: cannot %s: %s\n", f->what, text);
+	else if (level > 0 || !f->quiet)
 		printf("%s: %s: %s\n", words[level], ns, text);
 }
 
-static int check_result(const char *what, int rc, const struct findings *f)
+static int check_result(int rc, const struct findings *f)
 {
-	if (rc < 0) {
-		fprintf(stderr, "zdb: cannot %s: %s\n", what,
-			rc == -EBUSY ? "a server uses these directories" : err_str(rc));
-		return rc == -EBUSY ? EXIT_LOCKED : EXIT_FAILED;
-	}
+	if (rc < 0 && f->count[ZDB_FINDING_NONE] == 0)
+		fprintf(stderr, "zdb: cannot %s: %s\n", f->what, err_str(rc));
+	if (rc < 0)
+		return zdb_open_exit(rc);
 	if (!f->quiet)
 		printf("%u notes, %u repairable, %u lost\n", f->count[0], f->count[1], f->count[2]);
 	if (f->count[2] > 0)
@@ -175,10 +180,11 @@ int zdb_verb_check(const struct applet *self, const struct verb *verb, void *ctx
 	zo.data_root = roots.data;
 	zo.index_root = roots.index;
 	f.quiet = conf.quiet;
+	f.what = conf.repair ? "repair" : "check";
 	rc = conf.repair ? zdb_recover(&zo, print_finding, &f) : zdb_verify(&zo, print_finding, &f);
 	if (conf.repair && rc >= 0) /* what no repair brings back is told by name */
 		rc = zdb_verify(&zo, print_finding, &f);
-	code = check_result(conf.repair ? "repair" : "check", rc, &f);
+	code = check_result(rc, &f);
 	/* what a repair would mend is there to be mended */
 	return code == EXIT_DONE && !conf.repair && rc == 1 ? EXIT_DEGRADED : code;
 }
@@ -214,7 +220,7 @@ static void print_entry(void *ctx, const struct zdb_dump_entry *e)
 int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
 {
 	struct check_conf conf = {0};
-	struct zdb_options zo = {.mode = ZDB_MIXED, .read_only = true};
+	struct zdb_options zo = {.mode = ZDB_MIXED};
 	char why[400] = "";
 	struct opt_args args;
 	struct zdb_roots roots;
@@ -230,10 +236,10 @@ int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx,
 		return zdb_misused(self, verb, wrong);
 	zo.data_root = roots.data;
 	zo.index_root = roots.index;
-	err = zdb_open(&eng, &zo, why, sizeof(why));
+	err = zdb_look(&eng, &zo, why, sizeof(why));
 	if (err) {
-		fprintf(stderr, "zdb: %s\n", why[0] ? why : err_str(err));
-		return err == -EBUSY ? EXIT_LOCKED : EXIT_FAILED;
+		fprintf(stderr, "zdb: cannot dump: %s\n", why[0] ? why : err_str(err));
+		return zdb_open_exit(err);
 	}
 	err = zdb_dump(eng, print_entry, NULL);
 	zdb_abandon(eng);
@@ -273,9 +279,9 @@ int zdb_dump_all(const struct zdb_conf *conf, const char *password)
 
 int zdb_recover_all(const struct zdb_conf *conf)
 {
-	struct findings f = {.quiet = !conf->verbose};
+	struct findings f = {.what = "recover", .quiet = !conf->verbose};
 	struct zdb_options zo;
 
 	zdb_engine_options(conf, &zo);
-	return check_result("recover", zdb_recover(&zo, print_finding, &f), &f) ? ZDB_EXIT_FAILED : 0;
+	return check_result(zdb_recover(&zo, print_finding, &f), &f) ? ZDB_EXIT_FAILED : 0;
 }

@@ -35,6 +35,64 @@ static int lock_root(const char *root, int *fd)
 	return rc;
 }
 
+/* The files by which a root is known to hold a store, whatever is missing: begin with this letter. */
+static int sign_each(void *ctx, const char *name, unsigned char type)
+{
+	const char *letter = ctx;
+
+	(void)type;
+	return (name[0] == *letter && name[1] >= '0' && name[1] <= '9') ||
+	       (*letter == 'i' && strcmp(name, "zdb-namespace") == 0);
+}
+
+static int has_default(const char *root, char letter)
+{
+	char dir[ZDB_PATH_MAX];
+	int rc = file_join(dir, sizeof(dir), root, ZDB_DEFAULT);
+
+	if (rc == 0)
+		rc = file_list(dir, sign_each, &letter);
+	return rc == -ENOENT || rc == -ENOTDIR ? 0 : rc;
+}
+
+static int need_dir(const char *path, char *why, size_t size)
+{
+	struct stat st;
+	int rc = sys->stat(path, &st) == 0 ? 0 : -errno;
+
+	if (rc == -ENOENT)
+		return say(why, size, rc, "there is no directory %s", path);
+	if (rc == 0 && !S_ISDIR(st.st_mode))
+		rc = -ENOTDIR;
+	return rc == 0 ? 0 : say(why, size, rc, "cannot use %s: %s", path, err_str(rc));
+}
+
+/* 1 namespace default has files in this root, 0 it has none, or a negative code. */
+static int look_into(const char *root, char letter, char *why, size_t size)
+{
+	int rc = need_dir(root, why, size);
+
+	if (rc != 0)
+		return rc;
+	rc = has_default(root, letter);
+	return rc < 0 ? say(why, size, rc, "cannot read %s: %s", root, err_str(rc)) : rc;
+}
+
+/* A name that is mistyped, or directories of another kind: nothing is made there, and nothing is lost. */
+static int need_store(const struct zdb *eng, char *why, size_t size)
+{
+	int index = look_into(eng->index_root, 'i', why, size);
+	int data = index < 0 ? index : look_into(eng->data_root, 'd', why, size);
+
+	if (data < 0)
+		return data;
+	if (index + data == 0)
+		return say(why, size, -ENOENT,
+			   "there is no store in %s and %s: neither has files of namespace default",
+			   eng->index_root, eng->data_root);
+	return 0;
+}
+
 static bool same_dir(const char *a, const char *b)
 {
 	struct stat x, y;
@@ -75,10 +133,23 @@ static int find_inner(const char *outer, const char *inner, char name[ZDB_NAME_M
 	return 0;
 }
 
+static int lock_failed(const struct zdb *eng, int rc, char *why, size_t size)
+{
+	const char *root = eng->lock_fd[0] < 0 ? eng->index_root : eng->data_root;
+
+	if (rc == -EBUSY)
+		return say(why, size, rc, "an instance of zdb is already using: %s", root);
+	if (rc == -EROFS || rc == -EACCES)
+		return say(why, size, rc, "cannot write to %s: %s", root, err_str(rc));
+	return say(why, size, rc, "cannot lock %s: %s", root, err_str(rc));
+}
+
 static int open_roots(struct zdb *eng, char *why, size_t size)
 {
-	int rc = 0;
+	int rc = eng->read_only || eng->opt.offline ? need_store(eng, why, size) : 0;
 
+	if (rc != 0)
+		return rc;
 	if (!eng->read_only) {
 		rc = file_mkdir_p(eng->index_root, 0700);
 		if (rc == 0)
@@ -89,7 +160,8 @@ static int open_roots(struct zdb *eng, char *why, size_t size)
 		rc = 0;
 	}
 	if (rc != 0)
-		return say(why, size, rc, "cannot create %s or %s", eng->index_root, eng->data_root);
+		return say(why, size, rc, "cannot create %s or %s: %s", eng->index_root, eng->data_root,
+			   err_str(rc));
 	if (same_dir(eng->index_root, eng->data_root))
 		return say(why, size, -EINVAL, "index and data must be different directories: %s",
 			   eng->index_root);
@@ -103,15 +175,12 @@ static int open_roots(struct zdb *eng, char *why, size_t size)
 	rc = lock_root(eng->index_root, &eng->lock_fd[0]);
 	if (rc == 0)
 		rc = lock_root(eng->data_root, &eng->lock_fd[1]);
-	if (rc == -EROFS ||
-	    rc == -EACCES) { /* one of them is enough: nothing is written to the other either */
+	/* One of them is enough: nothing is written to the other either. */
+	if ((rc == -EROFS || rc == -EACCES) && !eng->opt.offline) {
 		eng->read_only = true;
 		return 0;
 	}
-	if (rc == -EBUSY)
-		return say(why, size, rc, "an instance of zdb is already using: %s",
-			   eng->lock_fd[0] < 0 ? eng->index_root : eng->data_root);
-	return rc != 0 ? say(why, size, rc, "cannot lock %s or %s", eng->index_root, eng->data_root) : 0;
+	return rc == 0 ? 0 : lock_failed(eng, rc, why, size);
 }
 
 /* ----------------------------------------------------------------------------------------------------- namespaces --- */
@@ -128,6 +197,15 @@ static int refuse(struct zdb *eng, const char *name, const char *why, int code)
 	r->next = eng->refused;
 	eng->refused = r;
 	return r->name == NULL || r->why == NULL ? -ENOMEM : 0;
+}
+
+/* The engine's own codes come with a sentence that says all; the system's need its words. */
+static void add_reason(char *why, size_t size, int rc)
+{
+	size_t len = strlen(why);
+
+	if (len > 0 && rc != -EIO && rc != -EINVAL && rc != -EROFS && rc != -EBADMSG)
+		(void)say(why + len, size - len, rc, ": %s", err_str(rc));
 }
 
 static int load_one(struct zdb *eng, const char *name, char *why, size_t size)
@@ -156,6 +234,7 @@ static int load_one(struct zdb *eng, const char *name, char *why, size_t size)
 	if (rc == 0)
 		rc = slot_put(eng, ns);
 	if (rc != 0) {
+		add_reason(why, size, rc);
 		ns->alive = false;
 		zdb_ns_unref(ns);
 	}
@@ -296,12 +375,14 @@ static void eng_free(struct zdb *eng)
 	mem_free(eng);
 }
 
-int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size)
+int open_staged(struct zdb **out, const struct zdb_options *options, bool *loading, char *why,
+		size_t why_size)
 {
 	struct zdb *eng = mem_calloc(1, sizeof(*eng));
 	int rc;
 
 	*out = NULL;
+	*loading = false;
 	if (why_size > 0)
 		why[0] = '\0';
 	if (eng == NULL)
@@ -310,6 +391,7 @@ int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, siz
 	rc = check_options(eng, options, why, why_size);
 	if (rc == 0)
 		rc = open_roots(eng, why, why_size);
+	*loading = rc == 0;
 	if (rc == 0)
 		rc = load_all(eng, why, why_size);
 	if (rc != 0) {
@@ -318,6 +400,13 @@ int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, siz
 	}
 	*out = eng;
 	return 0;
+}
+
+int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size)
+{
+	bool loading;
+
+	return open_staged(out, options, &loading, why, why_size);
 }
 
 int zdb_close(struct zdb *eng)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/zdb/zdb_int.h"
 
@@ -15,7 +16,9 @@ struct verify {
 	zdb_finding_fn *fn;
 	void *ctx;
 	struct zdb_ns *ns;
+	const struct zdb_ns *stuck; /* the last namespace of which a file could not be read */
 	int worst;
+	int rc; /* the first reason why something could not be looked at */
 };
 
 __attribute__((format(printf, 3, 4))) static void finding(struct verify *v, int level, const char *fmt, ...)
@@ -29,6 +32,38 @@ __attribute__((format(printf, 3, 4))) static void finding(struct verify *v, int 
 	if (level > v->worst)
 		v->worst = level;
 	v->fn(v->ctx, level, v->ns == NULL ? "" : v->ns->name, text);
+}
+
+/* What says nothing about the files: who asks may not, or the machine has no room. */
+static bool is_of_system(int rc)
+{
+	static const int codes[] = {EACCES, EPERM, ENOMEM, EMFILE, ENFILE, ENOSPC, EDQUOT};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (rc == -codes[i])
+			return true;
+	return false;
+}
+
+static int not_looked_at(struct verify *v, int rc, const char *text)
+{
+	v->fn(v->ctx, ZDB_FINDING_NONE, "", text);
+	if (v->rc == 0)
+		v->rc = rc;
+	return rc;
+}
+
+/* A file that cannot be read ends the look at its namespace. It is named once, by who met it. */
+static int not_read(struct verify *v, char letter, uint32_t n, int rc)
+{
+	char text[ZDB_NAME_MAX + 100];
+
+	if (rc == 0 || v->stuck == v->ns)
+		return rc;
+	v->stuck = v->ns;
+	snprintf(text, sizeof(text), "namespace %s: cannot read %c%u: %s", v->ns->name, letter, n,
+		 err_str(rc));
+	return not_looked_at(v, rc, text);
 }
 
 /* Whether an index record names a place in [from, to) of data file n. */
@@ -114,7 +149,7 @@ static int verify_record(struct verify *v, const struct idx_rec *r, const uint8_
 	if (rc == -ENOENT)
 		return 0;
 	if (rc != 0)
-		return rc;
+		return not_read(v, 'd', file, rc);
 	fd_put(ns->eng, f);
 	rc = read_exact(ns, file, r, key, r->klen, &rd, NULL);
 	if (rc == 0) {
@@ -175,23 +210,15 @@ static int verify_ns(struct verify *v)
 			"i%u and d%u have not got their names yet: what is in them is for a start to settle",
 			ns->recovery.ahead_waits, ns->recovery.ahead_waits);
 	for (uint32_t n = 0; rc == 0 && n <= ns->index.number; n++)
-		rc = verify_index(v, n, buf);
+		rc = not_read(v, 'i', n, verify_index(v, n, buf));
 	for (uint32_t n = 0; rc == 0 && n <= ns->data.number; n++)
-		rc = verify_log(v, n, buf);
+		rc = not_read(v, 'd', n, verify_log(v, n, buf));
 	mem_free(buf);
 	return rc;
 }
 
-static void verify_refused(void *ctx, const char *name, const char *why)
-{
-	struct verify *v = ctx;
-
-	v->worst = 2;
-	v->fn(v->ctx, 2, name, why);
-}
-
 /* Nobody may write meanwhile: take the locks that a server would take, if they exist. */
-static int locks_free(const struct zdb_options *o)
+static int locks_free(const struct zdb_options *o, char *why, size_t size)
 {
 	const char *roots[2] = {o->index_root, o->data_root};
 
@@ -207,7 +234,7 @@ static int locks_free(const struct zdb_options *o)
 		rc = sys->flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK ? -EBUSY : 0;
 		sys->close(fd);
 		if (rc != 0)
-			return rc;
+			return say(why, size, rc, "an instance of zdb is already using: %s", roots[i]);
 	}
 	return 0;
 }
@@ -218,33 +245,63 @@ static int refused_level(int code)
 	return code == -EROFS ? 1 : 2;
 }
 
-int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
+static void refused_each(struct verify *v, const struct zdb *eng)
+{
+	char text[ZDB_NAME_MAX + 600];
+
+	for (const struct refused *r = eng->refused; r != NULL; r = r->next) {
+		if (is_of_system(r->code)) {
+			snprintf(text, sizeof(text), "namespace %s: %s", r->name, r->why);
+			(void)not_looked_at(v, r->code, text);
+			continue;
+		}
+		v->worst = refused_level(r->code) > v->worst ? refused_level(r->code) : v->worst;
+		v->fn(v->ctx, refused_level(r->code), r->name, r->why);
+	}
+}
+
+static int look(struct zdb **out, const struct zdb_options *options, bool *loading, char *why, size_t size)
 {
 	struct zdb_options o = *options;
-	struct verify v = {.fn = fn, .ctx = ctx};
-	char why[512];
-	struct zdb *eng;
-	int rc = locks_free(options);
+	int rc = locks_free(options, why, size);
 
-	if (rc != 0)
-		return rc;
+	*out = NULL;
+	*loading = false;
 	o.read_only = true;
 	o.events = NULL;
-	rc = zdb_open(&eng, &o, why, sizeof(why));
-	if (rc != 0) {
+	return rc != 0 ? rc : open_staged(out, &o, loading, why, size);
+}
+
+int zdb_look(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size)
+{
+	bool loading;
+
+	return look(out, options, &loading, why, why_size);
+}
+
+int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
+{
+	struct verify v = {.fn = fn, .ctx = ctx};
+	char why[512] = "";
+	struct zdb *eng;
+	bool loading;
+	int rc = look(&eng, options, &loading, why, sizeof(why));
+
+	if (rc != 0 && loading && !is_of_system(rc)) {
 		fn(ctx, refused_level(rc), ZDB_DEFAULT, why);
-		return rc == -ENOMEM ? rc : refused_level(rc);
+		return refused_level(rc);
 	}
-	for (const struct refused *r = eng->refused; r != NULL; r = r->next) {
-		v.worst = refused_level(r->code) > v.worst ? refused_level(r->code) : v.worst;
-		fn(ctx, refused_level(r->code), r->name, r->why);
-	}
-	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); rc == 0 && ns != NULL; ns = zdb_ns_next(eng, ns)) {
+	if (rc != 0)
+		return not_looked_at(&v, rc, why);
+	refused_each(&v, eng);
+	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); ns != NULL; ns = zdb_ns_next(eng, ns)) {
 		v.ns = ns;
 		rc = verify_ns(&v);
+		if (rc != 0 && v.rc == 0)
+			v.rc = rc;
 	}
 	zdb_abandon(eng);
-	return rc != 0 ? rc : v.worst;
+	return v.rc != 0 ? v.rc : v.worst;
 }
 
 static void recovered(struct verify *v)
@@ -285,20 +342,23 @@ static void recovered(struct verify *v)
 int zdb_recover(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx)
 {
 	struct verify v = {.fn = fn, .ctx = ctx};
-	char why[512];
+	struct zdb_options o = *options;
+	char why[512] = "";
 	struct zdb *eng;
-	int rc = zdb_open(&eng, options, why, sizeof(why));
+	int rc;
 
-	if (rc != 0) {
-		fn(ctx, 2, ZDB_DEFAULT, why);
-		return rc;
-	}
-	zdb_refused_each(eng, verify_refused, &v);
+	o.offline = true;
+	rc = zdb_open(&eng, &o, why, sizeof(why));
+	if (rc != 0)
+		return not_looked_at(&v, rc, why);
+	refused_each(&v, eng);
 	for (struct zdb_ns *ns = zdb_ns_next(eng, NULL); ns != NULL; ns = zdb_ns_next(eng, ns)) {
 		v.ns = ns;
 		recovered(&v);
 	}
 	rc = zdb_close(eng);
+	if (rc == 0)
+		rc = v.rc;
 	return rc != 0 ? rc : v.worst;
 }
 

@@ -164,7 +164,8 @@ struct zdb_options {
 	uint32_t datasize;  /* rotation size; 0 = ZDB_DATASIZE_DEFAULT */
 	bool secure;        /* accepted for upstream's sake; closed files are always synced */
 	bool want_bundles;  /* give segment_closed a bundle */
-	bool read_only;     /* open for reading only, change nothing on disk, take no lock */
+	bool read_only; /* open for reading only, change nothing on disk, take no lock; roots must be there */
+	bool offline;   /* for a verb that changes a store: it must be there and can be written */
 	/*
 	 * Let writes gather in memory until zdb_flush(): the owner promises to call it before any answer to a write
 	 * leaves the process.  Gathered bytes lie in preallocated space, so that ENOSPC is known at once.
@@ -218,7 +219,8 @@ struct zdb_recovery {
  * Opens (and creates where absent) both roots, takes the locks, loads all namespaces, `default` first.
  * Errors: -EBUSY another process holds the roots; -EINVAL options (roots equal, datasize out of range), or a file
  * that is not ours (magic, version, mode) in `default`; -EIO; -ENOMEM; -EROFS and -ENOENT: read-only media without
- * a database.  A namespace other than `default` that cannot be loaded is left out and kept unavailable: see
+ * a database.  With read_only or offline: -ENOENT or -ENOTDIR there is no store; with offline: -EROFS or -EACCES it
+ * cannot be written.  A namespace other than `default` that cannot be loaded is left out and kept unavailable: see
  * zdb_refused_each().  `why` (may be NULL) gets one sentence without a line end.
  */
 int zdb_open(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size);
@@ -539,7 +541,11 @@ int zdb_bundle_read(const struct zdb_bundle *bundle, int (*sink)(void *ctx, cons
 #define ZDB_KEEP_ALL  UINT64_MAX
 struct zdb_compact;
 
-/* One finding: level 0 note, 1 repairable, 2 lost data.  `ns` is a namespace's name. */
+/*
+ * One finding: level 0 note, 1 repairable, 2 lost data.  `ns` is a namespace's name.  Level 3 is none: it says what could not be
+ * looked at, `ns` is "", and the call answers a negative code.
+ */
+#define ZDB_FINDING_NONE 3
 typedef void zdb_finding_fn(void *ctx, int level, const char *ns, const char *text);
 
 struct zdb_compact_options {
@@ -732,13 +738,23 @@ void zdb_stats(const struct zdb *eng, struct zdb_stats *stats);
 /* ------------------------------------------------------------------------------------------- offline verbs --- */
 
 /*
+ * Opens for reading only, for a verb that looks at a store: as zdb_open() with read_only, and -EBUSY while a server holds
+ * the roots.  zdb_abandon() ends it.
+ */
+int zdb_look(struct zdb **out, const struct zdb_options *options, char *why, size_t why_size);
+
+/*
  * `zdb check`: reads every index and data file of both roots (nothing is changed, a shared look without locks is
  * refused with -EBUSY while a server runs) and reports what does not agree.  Absent closed data files are notes.
- * Returns 0 all whole, 1 repairable findings, 2 lost data, or a negative code.
+ * Returns 0 all whole, 1 repairable findings, 2 lost data, or the negative code of what could not be looked at: -ENOENT
+ * and -ENOTDIR there is no store.
  */
 int zdb_verify(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx);
 
-/* `zdb --recover` and `check --repair`: loads (which recovers) and stops cleanly.  Findings as above. */
+/*
+ * `zdb --recover` and `check --repair`: loads (which recovers) and stops cleanly.  Findings and codes as above; a store that
+ * cannot be opened, written (-EROFS, -EACCES) or whose namespace default cannot be loaded is an error.
+ */
 int zdb_recover(const struct zdb_options *options, zdb_finding_fn *fn, void *ctx);
 
 /* `zdb --dump`: every index record of every namespace in order. */

@@ -642,6 +642,11 @@ int log_follower(struct log_stream *s, uint32_t bad, bool loose, uint32_t *next)
  */
 int log_gap_find(struct log_stream *s, bool torn, struct log_gap *g);
 
+/* ---- open.c */
+/* zdb_open(); *loading: the roots are ours, an error is one of the files of namespace default. */
+int open_staged(struct zdb **out, const struct zdb_options *options, bool *loading, char *why,
+		size_t why_size);
+
 /* ---- ns.c */
 int ns_new(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);
 void ns_free(struct zdb_ns *ns);

@@ -152,9 +152,55 @@ def misused():
     equal(zdb('nosuch')[0], 1, 'what is no verb at all is the usage of the server: 1')
 
 
+def looked(directory):
+    """Everything below it: names, sizes and times of all, bytes of files."""
+    out = {}
+    for where, directories, names in os.walk(directory):
+        for name in directories + names:
+            path = os.path.join(where, name)
+            st = os.lstat(path)
+            out[path] = (st.st_size, st.st_mtime_ns, st.st_mode, open(path, 'rb').read() if os.path.isfile(path) else None)
+    return out
+
+
+def refuses(what, code, word, data, index, verbs=('check', 'dump', 'compact', 'check --repair', '--recover'), watch=None):
+    """Each verb in one line, without a finding, and nothing is made or changed. --recover is 1 for everything, as the server is."""
+    before = looked(watch or os.path.dirname(data))
+    for verb in verbs:
+        got, text = zdb(*verb.split(), '--data', data, '--index', index)
+        want = 1 if verb == '--recover' else code
+        ok(got == want and len(text.splitlines()) == 1 and word in text and text.startswith('zdb: cannot '),
+           'zdb %s, %s: %d and one line' % (verb, what, want), '%d\n%s' % (got, text))
+    ok(looked(watch or os.path.dirname(data)) == before, '%s: nothing is made or changed' % what)
+
+
+def no_store():
+    w = Server('nostore')
+    data, index = w.file('data'), w.file('index')
+    refuses('no directories', 7, 'no directory ' + index, data, index)
+    os.mkdir(index)
+    refuses('no data directory', 7, 'no directory ' + data, data, index)
+    os.mkdir(data)
+    refuses('empty directories', 7, 'no store', data, index)
+    os.mkdir(os.path.join(index, 'default'))
+    with open(os.path.join(index, 'default', 'notes'), 'w') as f:
+        f.write('plain\n')
+    refuses('directories of another kind', 7, 'no store', data, index)
+    refuses('a file instead of a directory', 7, f.name, f.name, index, watch=w.dir)
+    refuses('a file above the directories', 7, f.name, f.name + '/data', f.name + '/index', watch=w.dir)
+    s = Server('store').start()
+    s.client()('SET', 'key', 'value')
+    refuses('a server holds them', 5, 'already using: ' + s.file('index'), s.file('data'), s.file('index'))
+    s.stop()
+    refuses('they are swapped', 7, 'no store', s.file('index'), s.file('data'))
+    refuses('they are one', 1, 'different directories', s.file('data'), s.file('data'))
+    equal(zdb('check', s.dir), (0, '0 notes, 0 repairable, 0 lost\n'), 'and the store is whole')
+
+
 def main():
     options()
     misused()
+    no_store()
     background()
     ready()
     verbs()

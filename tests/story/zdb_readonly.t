@@ -133,6 +133,37 @@ def torn(way_of):
     way.end()
 
 
+def offline_verbs(way_of):
+    """Who looks may look, at a store that was killed, too; who would change it is refused in one line."""
+    for how in 'stopped', 'killed':
+        store, _, _ = ours('user', how)
+        os.chmod(store, 0o755)
+        way = way_of(store)
+        before = snapshot(store)
+        roots = ['--data', os.path.join(store, 'data'), '--index', os.path.join(store, 'index')]
+        who = ['setpriv', '--reuid', str(way.user), '--clear-groups'] if way.user else []
+        for verb, want in ['check', 0 if how == 'stopped' else 4], ['dump', 0], ['check --repair', 1], ['compact', 1], ['--recover', 1]:
+            run = subprocess.run(who + [QSFS, 'zdb'] + verb.split() + roots, capture_output=True, text=True)
+            line = 'cannot write to ' + os.path.join(store, 'index')
+            ok(run.returncode == want and (want != 1 or (line in run.stderr and len(run.stderr.splitlines()) == 1 and not run.stdout)),
+               '%s, %s: zdb %s: %d' % (way.name, how, verb, want), (run.returncode, run.stdout[-300:], run.stderr[-300:]))
+        ok(snapshot(store) == before, 'and nothing was changed')
+        way.end()
+
+
+def unreadable():
+    """Whom the mode bits keep away is told of what, and hears nothing of losses."""
+    store, _, _ = ours('user', 'stopped')
+    subprocess.run(['chmod', '-R', 'a+rX', store], check=True)
+    for path, mode in [store, 0o755], [os.path.join(store, 'index'), 0o755], [os.path.join(store, 'data'), 0o755], [os.path.join(store, 'data', 'default', 'd0'), 0o644]:
+        os.chmod(path, 0o600)
+        run = subprocess.run(['setpriv', '--reuid', str(NOBODY), '--clear-groups', QSFS, 'zdb', 'check', store], capture_output=True, text=True)
+        word = ('cannot read d0' if path.endswith('d0') else path)
+        ok(run.returncode == 1 and 'lost' not in run.stdout and word in run.stderr and 'permission denied' in run.stderr,
+           'check of what may not be read: %s' % path.replace(store, 'DIR'), (run.returncode, run.stdout, run.stderr))
+        os.chmod(path, mode)
+
+
 def golden(mode, way_of):
     if not os.path.isdir(GOLDEN):
         note('no golden set: stores of 0-db are not tried')
@@ -172,6 +203,9 @@ def main():
                 way.end()
             golden(mode, way_of)
         torn(way_of)
+        offline_verbs(way_of)
+    if ByMode in ways:
+        unreadable()
 
 
 private_mounts()
