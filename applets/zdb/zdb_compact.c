@@ -58,7 +58,7 @@ const struct opt zdb_compact_options[] = {
 	OPT_STR(struct compact_conf, host, 0, "host", "HOST", "127.0.0.1", "with --port: its address"),
 	OPT_STR(struct compact_conf, admin_file, 0, "admin-file", "FILE", NULL,
 		"file (mode 0600) that holds the server's admin password"),
-	OPT_MS(struct compact_conf, timeout_ms, 't', "timeout", "TIME", "24h", 1000, 0,
+	OPT_MS(struct compact_conf, timeout_ms, 't', "timeout", "TIME", "24h", 1000, INT32_MAX,
 	       "how long to wait for the server, per namespace"),
 	OPT_FLAG(struct compact_conf, quiet, 'q', "quiet", "prints no figures"),
 	OPT_END,

@@ -144,7 +144,7 @@ def misused():
         ['dump', '--nosuch', w.dir], ['dump'], ['dump', w.dir, w.dir], ['dump', '--data', made[0]],
         ['compact', '--nosuch', w.dir], ['compact'], ['compact', w.dir, w.dir], ['compact', w.dir, '-s', w.path], ['compact', '--threshold', '101', w.dir],
         ['compact', '--threshold', '-1', w.dir], ['compact', '--threshold', '9' * 30, w.dir], ['compact', '--keep-history', '0', w.dir],
-        ['compact', '--keep-history', '9' * 30 + 'd', w.dir], ['compact', '-p', '65536'], ['compact', '-p', '0'], ['compact', '-s', ''], ['compact', '-t', '1ms', w.dir], ['compact', '-n'],
+        ['compact', '--keep-history', '9' * 30 + 'd', w.dir], ['compact', '-p', '65536'], ['compact', '-p', '0'], ['compact', '-s', ''], ['compact', '-t', '1ms', w.dir], ['compact', '-n'], ['compact', '-t', '50d', '-s', w.path],
     ]:
         code, text = zdb(*words)
         ok(code == 2 and len(text.splitlines()) == 1 and text.startswith('zdb %s: ' % words[0]) and '--help' in text,
