@@ -265,6 +265,27 @@ static int print_version(void)
 	return 0;
 }
 
+static bool any_given(const struct opt_args *args)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(args->given) / sizeof(args->given[0]); i++)
+		if (args->given[i])
+			return true;
+	return false;
+}
+
+/* A verb has options of its own: those of the server would be left unseen, --recover or --data as well. */
+static int run_verb(const struct applet *self, struct zdb_conf *conf, const struct opt_args *args)
+{
+	const struct verb *verb = applet_find_verb(self, args->argv[0]);
+
+	if (verb && any_given(args))
+		return zdb_misused(self, verb,
+				   "options of the server stand before the verb: its own go behind it");
+	return applet_run_verb(self, conf, args->argc, args->argv);
+}
+
 static int zdb_main(const struct applet *self, int argc, char **argv)
 {
 	struct zdb_conf conf = {.mode = ZDB_MIXED};
@@ -280,7 +301,7 @@ static int zdb_main(const struct applet *self, int argc, char **argv)
 		goto out;
 	}
 	if (args.argc > 0) {
-		code = applet_run_verb(self, &conf, args.argc, args.argv);
+		code = run_verb(self, &conf, &args);
 		goto out;
 	}
 	code = ZDB_EXIT_FAILED;

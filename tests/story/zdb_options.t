@@ -149,6 +149,9 @@ def misused():
         code, text = zdb(*words)
         ok(code == 2 and len(text.splitlines()) == 1 and text.startswith('zdb %s: ' % words[0]) and '--help' in text,
            'zdb %.60s: wrong usage' % ' '.join(words).replace(w.dir, 'DIR'), '%d\n%s' % (code, text))
+    for words in ['--recover', 'check', w.dir], ['--data', made[0], '--index', made[1], 'dump', w.dir]:
+        code, text = zdb(*words)
+        ok(code == 2 and 'before the verb' in text, 'options of the server before a verb are not left unseen', '%d\n%s' % (code, text))
     equal(zdb('nosuch')[0], 1, 'what is no verb at all is the usage of the server: 1')
 
 
