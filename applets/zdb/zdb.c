@@ -373,6 +373,7 @@ APPLET_REGISTER(zdb) = {
 	       "zdb check: 1 also when something is lost, 4 something is to be repaired and nothing is "
 	       "lost.\n\n"
 	       "zdb check, dump, compact on directories: 5 a server holds them, 7 there is no store.\n\n"
+	       "zdb dump: 3 some namespaces could not be read and are named on stderr.\n\n"
 	       "zdb compact: 3 some files or namespaces were refused and are named on stderr, 6 password "
 	       "missing or refused, 7 also when there is no such namespace.\n",
 };

@@ -217,11 +217,20 @@ static void print_entry(void *ctx, const struct zdb_dump_entry *e)
 	       e->previous, e->timestamp, e->crc, e->parent_file, e->parent_offset, e->flags);
 }
 
+static void not_dumped(void *ctx, const char *name, const char *why)
+{
+	bool *partly = ctx;
+
+	*partly = true;
+	fprintf(stderr, "zdb: namespace %s is not dumped: %s\n", name, why);
+}
+
 int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx, int argc, char **argv)
 {
 	struct check_conf conf = {0};
 	struct zdb_options zo = {.mode = ZDB_MIXED};
 	char why[400] = "";
+	bool partly = false;
 	struct opt_args args;
 	struct zdb_roots roots;
 	const char *wrong;
@@ -241,11 +250,14 @@ int zdb_verb_dump(const struct applet *self, const struct verb *verb, void *ctx,
 		fprintf(stderr, "zdb: cannot dump: %s\n", why[0] ? why : err_str(err));
 		return zdb_open_exit(err);
 	}
+	zdb_refused_each(eng, not_dumped, &partly);
 	err = zdb_dump(eng, print_entry, NULL);
 	zdb_abandon(eng);
 	if (err)
 		fprintf(stderr, "zdb: cannot read all entries: %s\n", err_str(err));
-	return err ? EXIT_FAILED : EXIT_DONE;
+	if (err)
+		return EXIT_FAILED;
+	return partly ? EXIT_PARTLY : EXIT_DONE;
 }
 
 int zdb_dump_all(const struct zdb_conf *conf, const char *password)

@@ -200,8 +200,24 @@ def no_store():
     equal(zdb('check', s.dir), (0, '0 notes, 0 repairable, 0 lost\n'), 'and the store is whole')
 
 
+def broken():
+    """A store of which one namespace is damaged, cut short, or not made yet."""
+    s = Server('broken').start()
+    c = s.client()
+    for name in 'torn', 'bare':
+        c('NSNEW', name)
+    c('SELECT', 'torn')
+    c('SET', 'key', 'value')
+    s.stop()
+    os.rename(s.file('data', 'torn', 'd0'), s.file('kept'))
+    code, text = zdb('dump', s.dir)
+    ok(code == 3 and 'namespace torn is not dumped' in text and 'd0' in text, 'dump without one namespace: 3, and it is named', '%d\n%s' % (code, text))
+    os.rename(s.file('kept'), s.file('data', 'torn', 'd0'))
+
+
 def main():
     options()
+    broken()
     misused()
     no_store()
     background()
