@@ -239,8 +239,11 @@ static int check_active_data(struct zdb_ns *ns, struct found *f, uint32_t last, 
 	    any_read(ns, DATA_FILE, last, stamp, sizeof(stamp), DAT_STAMP_AT) == (ssize_t)sizeof(stamp) &&
 	    get_u64le(stamp) == m->stamp)
 		return 0;
+	if (!named && (size == -ENOENT || size < (int64_t)DAT_HEADER) && ns->eng->read_only)
+		return say(why, why_size, -EROFS,
+			   "d%u has no header, and nothing names a record in it: a start makes it", last);
 	if (!named && (size == -ENOENT || size < (int64_t)DAT_HEADER))
-		return ns->eng->read_only ? -ENOENT : data_header_make(ns, last, m);
+		return data_header_make(ns, last, m);
 	ask_owner(ns, f, last);
 	size = file_length(ns, DATA_FILE, last);
 	if (size >= need && size > (int64_t)DAT_HEADER)
@@ -447,7 +450,10 @@ int load_files(struct zdb_ns *ns, struct found *f, struct mark *m, uint32_t *las
 	if (rc != 0)
 		return rc;
 	if (found_last(f) < 0) {
-		rc = ns->eng->read_only ? -ENOENT : pair_create(ns, 0, 0);
+		if (ns->eng->read_only)
+			return say(why, why_size, -EROFS,
+				   "it has no files yet: a start makes its first ones");
+		rc = pair_create(ns, 0, 0);
 		if (rc != 0)
 			return say(why, why_size, rc, "cannot make its first files");
 		mark_remove(ns);

@@ -213,6 +213,13 @@ def broken():
     code, text = zdb('dump', s.dir)
     ok(code == 3 and 'namespace torn is not dumped' in text and 'd0' in text, 'dump without one namespace: 3, and it is named', '%d\n%s' % (code, text))
     os.rename(s.file('kept'), s.file('data', 'torn', 'd0'))
+    os.mkdir(s.file('index', 'new'))
+    os.remove(s.file('data', 'bare', 'd0'))
+    code, text = zdb('check', s.dir)
+    ok(code == 4 and text.count('repairable: ') == 2 and '2 repairable, 0 lost' in text, 'what has no records yet is not lost: 4', '%d\n%s' % (code, text))
+    code, text = zdb('check', '--repair', s.dir)
+    equal(code, 0, 'it can be repaired')
+    equal(zdb('check', s.dir), (0, '0 notes, 0 repairable, 0 lost\n'), 'and is whole then')
 
 
 def main():
