@@ -179,7 +179,8 @@ int desc_load(struct zdb_ns *ns)
 		sys->close(fd);
 	if (n < 0)
 		return (int)n;
-	if (n < (ssize_t)DESC_HEADER) { /* upstream takes a short one for new, too */
+	ns->desc_short = n < (ssize_t)DESC_HEADER;
+	if (ns->desc_short) { /* upstream takes a short one for new, too */
 		desc_fresh(ns);
 		rc = ns->eng->read_only ? 0 : desc_store(ns);
 	} else {

@@ -214,6 +214,7 @@ struct zdb_ns {
 	struct missing *missing;
 	struct proof_memo memos[PROOF_MEMOS];
 	unsigned memo_next;
+	bool desc_short; /* its descriptor was not there or cut short when it was loaded */
 	struct zdb_recovery recovery;
 };
 

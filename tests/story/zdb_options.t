@@ -220,6 +220,13 @@ def broken():
     code, text = zdb('check', '--repair', s.dir)
     equal(code, 0, 'it can be repaired')
     equal(zdb('check', s.dir), (0, '0 notes, 0 repairable, 0 lost\n'), 'and is whole then')
+    with open(s.file('index', 'torn', 'zdb-namespace'), 'r+b') as f:
+        f.truncate(5)
+    code, text = zdb('check', s.dir)
+    ok(code == 4 and 'repairable: torn: zdb-namespace' in text and 'password' in text, 'a descriptor that is cut short is told: 4', '%d\n%s' % (code, text))
+    code, text = zdb('--recover', '--data', s.file('data'), '--index', s.file('index'))
+    ok(code == 0 and 'repairable: torn: made zdb-namespace' in text, 'and so is a new one', '%d\n%s' % (code, text))
+    equal(zdb('check', s.dir), (0, '0 notes, 0 repairable, 0 lost\n'), 'once')
 
 
 def main():
