@@ -219,6 +219,18 @@ static bool paths_are_usable(const struct zdb_conf *conf)
 	return true;
 }
 
+/* No client could give another one, and then nobody would be admin. */
+static bool password_fits(const char *password, const char *from)
+{
+	size_t len = strlen(password);
+
+	if (len > 0 && len <= ZDB_PASSWORD_MAX)
+		return true;
+	fprintf(stderr, "zdb: the admin password from %s must have 1 to %u bytes, not %zu\n", from,
+		ZDB_PASSWORD_MAX, len);
+	return false;
+}
+
 char *zdb_read_password(const char *path)
 {
 	char *text;
@@ -232,6 +244,10 @@ char *zdb_read_password(const char *path)
 	}
 	first = strcspn(text, "\r\n");
 	mem_wipe(text + first, len - first); /* whoever frees it wipes the first line only */
+	if (!password_fits(text, path)) {
+		mem_free_wiped(text, first);
+		text = NULL;
+	}
 	return text;
 }
 
@@ -244,18 +260,6 @@ static char *take_password(const char *value)
 	memcpy(&shown, &value, sizeof(shown)); /* the memory is argv's, which we may change */
 	memset(shown, '*', strlen(shown));
 	return copy;
-}
-
-/* No client could give another one, and then nobody would be admin. */
-static bool password_fits(const char *password, const char *from)
-{
-	size_t len = strlen(password);
-
-	if (len > 0 && len <= ZDB_PASSWORD_MAX)
-		return true;
-	fprintf(stderr, "zdb: the admin password from %s must have 1 to %u bytes, not %zu\n", from,
-		ZDB_PASSWORD_MAX, len);
-	return false;
 }
 
 static int print_version(void)
@@ -315,7 +319,7 @@ static int zdb_main(const struct applet *self, int argc, char **argv)
 	if ((conf.admin || conf.admin_file) && !password)
 		goto out;
 	secret_len = password ? strlen(password) : 0;
-	if (password && !password_fits(password, conf.admin_file ? conf.admin_file : "--admin"))
+	if (password && !password_fits(password, "--admin"))
 		goto out;
 	if (conf.protect && !password) {
 		fprintf(stderr, "zdb: --protect needs --admin or --admin-file\n");

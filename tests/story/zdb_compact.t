@@ -298,7 +298,7 @@ def asked():
     c = s.client()
     c('AUTH', 'secret')
     c('NSNEW', 'other')
-    for mode, text, word in (0o644, 'secret', '0600'), (0o600, '', 'first line is empty'):
+    for mode, text, word in (0o644, 'secret', '0600'), (0o600, '', 'must have 1 to'):
         with open(s.file('password'), 'w') as f:
             f.write(text + '\n')
         os.chmod(f.name, mode)
