@@ -287,6 +287,8 @@ int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns *
 		return -EEXIST;
 	if (eng->read_only)
 		return -EROFS;
+	if (zdb_ns_count(eng) >= NAMESPACES_MAX) /* the next start would refuse them all */
+		return -EMFILE;
 	rc = ns_new(eng, name, len, &ns);
 	if (rc != 0)
 		return rc;
@@ -305,11 +307,36 @@ int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns *
 	return 0;
 }
 
+/*
+ * Emptied: the index directory first; without the descriptor in it the namespace does not exist.  Otherwise the records first: behind an
+ * index that is gone they would be found by whoever makes the name anew, and without their password.
+ */
+static int files_remove(struct zdb_ns *ns, bool is_emptied)
+{
+	int rc = 0, rc2;
+
+	if (!is_emptied) {
+		rc = file_rm_tree(ns->data_dir);
+		if (rc == 0)
+			rc = file_sync_parent(ns->data_dir);
+		ns->dropped = rc == 0 ? ZDB_DROP_DONE : ZDB_DROP_UNKNOWN;
+		if (rc != 0)
+			return rc;
+	}
+	ns->dropped = ZDB_DROP_DONE;
+	rc = file_rm_tree(ns->index_dir);
+	rc2 = file_rm_tree(ns->data_dir);
+	if (rc == 0)
+		rc = file_sync_parent(ns->index_dir);
+	return rc != 0 ? rc : rc2;
+}
+
 int zdb_ns_delete(struct zdb_ns *ns)
 {
 	struct zdb *eng = ns->eng;
 	char name[ZDB_NAME_MAX + 1];
-	int rc, rc2;
+	bool is_emptied;
+	int rc;
 
 	ns->dropped = ZDB_DROP_NOT;
 	if (!ns->alive)
@@ -322,14 +349,9 @@ int zdb_ns_delete(struct zdb_ns *ns)
 		return -EBUSY;
 	memcpy(name, ns->name, sizeof(name));
 	/* Emptied in one step, if it can be written: what a crash leaves of the rest is an empty namespace, not a damaged one. */
-	if (ns->load_error == 0 && ns->write_error == 0 && clear_begin(ns) == 0)
-		(void)clear_files(ns, ns->data.number); /* what stays goes with its directory */
-	ns->dropped = ZDB_DROP_DONE;
-	/* The descriptor's directory first: without it the namespace does not exist, whatever is left of its data. */
-	rc = file_rm_tree(ns->index_dir);
-	rc2 = file_rm_tree(ns->data_dir);
-	if (rc == 0)
-		rc = file_sync_parent(ns->index_dir);
+	is_emptied = ns->load_error == 0 && ns->write_error == 0 && clear_begin(ns) == 0 &&
+		     clear_files(ns, ns->data.number) == 0;
+	rc = files_remove(ns, is_emptied);
 	ns->alive = false;
 	slot_take(eng, ns);
 	ns_unload(ns);
@@ -337,7 +359,7 @@ int zdb_ns_delete(struct zdb_ns *ns)
 	zdb_ns_unref(ns);
 	if (eng->ev.ns_deleted != NULL)
 		eng->ev.ns_deleted(eng->opt.events_ctx, name);
-	return rc != 0 ? rc : rc2;
+	return rc;
 }
 
 static int load_again(struct zdb_ns *ns)

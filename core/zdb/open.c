@@ -10,9 +10,8 @@
 #include "core/base/str.h"
 #include "core/zdb/zdb_int.h"
 
-#define FDS_DEFAULT    128u
-#define MISSING_MS     60000u
-#define NAMESPACES_MAX 65536u
+#define FDS_DEFAULT 128u
+#define MISSING_MS  60000u
 
 /* ------------------------------------------------------------------------------------------------ roots and locks --- */
 

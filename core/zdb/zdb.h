@@ -640,7 +640,7 @@ bool zdb_ns_alive(const struct zdb_ns *ns);
  * Takes up what lies in directories of that name, and leaves them as they are when that cannot be loaded; on an error it removes
  * only what it made itself.
  * -EINVAL name not allowed: empty, '/', NUL, ".", "..", "default", > 128, the lock file, the way from one root to the
- * other, or what lies there under it is no directory; -EEXIST, -EIO, -ENOSPC, -ENOMEM, -EROFS.
+ * other, or what lies there under it is no directory; -EEXIST, -EMFILE (65,536 are there), -EIO, -ENOSPC, -ENOMEM, -EROFS.
  */
 int zdb_ns_create(struct zdb *eng, const char *name, size_t len, struct zdb_ns **out);
 /* Removes both directories.  -EINVAL for `default`, -EBUSY while a sync, proof or compaction of it runs. */

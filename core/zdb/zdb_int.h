@@ -58,6 +58,7 @@
 #define MARK_LOG_BYTES (64u << 20) /* log behind the marker before a tick moves it, */
 #define MARK_PAUSE_MS  1000u       /* and how long after the last time */
 #define WRITEBACK_STEP (8u << 20)  /* start writing out dirty log pages in steps of this size */
+#define NAMESPACES_MAX 65536u      /* a start takes so many beside `default`, NSNEW with it */
 #define SEGMENTS_MAX   (1 << 24)   /* highest number of a pair; files above it are not ours */
 #define TOUCHED_MAX    65536u      /* rewritten places remembered per segment for its bundle */
 

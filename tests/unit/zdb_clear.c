@@ -243,6 +243,90 @@ static void delete_cut(void **state)
 	}
 }
 
+/* One with a password and two segments, that takes no writes any more. */
+static void begin_unwritable(struct zu *u)
+{
+	struct zdb_set_result r;
+	struct zdb_ns *ns;
+
+	assert_int_equal(zdb_ns_create(u->eng, NAME, strlen(NAME), &ns), 0);
+	assert_int_equal(zdb_ns_set_password(ns, "p", 1), 0);
+	assert_int_equal(zdb_set(ns, "old", 3, "secret", 6, 1, &r), 0);
+	assert_int_equal(zdb_jump(ns), 0);
+	assert_int_equal(zdb_set(ns, "newer", 5, "secret", 6, 1, &r), 0);
+	sys_fault_begin();
+	sys_fault_arm(SYS_CALL_SYNC, 1, EIO);
+	assert_int_not_equal(zdb_sync(ns, ZDB_SYNC_DATA), 0);
+	sys_fault_end();
+	assert_int_not_equal(zdb_ns_write_error(ns), 0);
+}
+
+/* Who makes the name anew finds nothing of before; what comes back by itself has its password.  Whether the name was free. */
+static bool look_for_ghosts(struct zu *u, const char *where)
+{
+	struct zdb_ns *ns = other(u);
+	struct zdb_props props;
+	struct zdb_read read;
+	int rc;
+
+	if (ns != NULL) {
+		zdb_ns_props(ns, &props);
+		if (props.password_len == 0 && zdb_ns_is_used(ns))
+			fail_msg("%s: its records are there without its password", where);
+		return false;
+	}
+	rc = zdb_ns_create(u->eng, NAME, strlen(NAME), &ns);
+	if (rc == -EEXIST)
+		return false; /* it cannot be loaded, and is still there: it holds its name */
+	assert_int_equal(rc, 0);
+	rc = zdb_get(ns, "old", 3, &read, NULL);
+	if (rc == 0)
+		zdb_read_end(ns, &read);
+	if (rc != -ENOENT || zdb_ns_is_used(ns))
+		fail_msg("%s: the new namespace has records of the one before", where);
+	return true;
+}
+
+static void delete_unwritable_cut(void **state)
+{
+	char out[400], where[400], what[200];
+	struct sim_disk *disk;
+	unsigned freed = 0, kept = 0;
+	uint64_t from, to;
+	struct zu u, v;
+
+	(void)state;
+	zu_setup(&u, ZDB_USER);
+	disk = sim_disk_begin(u.dir);
+	assert_int_equal(zu_open(&u), 0);
+	begin_unwritable(&u);
+	from = sim_disk_calls(disk);
+	assert_int_equal(zdb_ns_delete(other(&u)), 0);
+	to = sim_disk_calls(disk);
+	zu_crash(&u);
+	sim_disk_stop(disk);
+	snprintf(out, sizeof(out), "%s.cut", u.dir);
+	for (uint64_t cut = from; cut <= to; cut++)
+		for (enum sim_policy p = SIM_DROP; p <= SIM_SECTORS; p++) {
+			sim_disk_materialise(disk, cut, p, cut + 3, out);
+			snprintf(where, sizeof(where), "cut %llu (%s) policy %d", (unsigned long long)cut,
+				 sim_disk_describe(disk, cut - 1, what, sizeof(what)), (int)p);
+			zu_at(&v, out, ZDB_USER);
+			if (zu_open(&v) != 0)
+				fail_msg("%s: does not open: %s", where, v.why);
+			if (look_for_ghosts(&v, where))
+				freed++;
+			else
+				kept++;
+			zu_crash(&v);
+			assert_int_equal(file_rm_tree(out), 0);
+		}
+	print_message("NSDEL of one that takes no writes: %u gone, %u not\n", freed, kept);
+	assert_true(freed > 0 && kept > 0);
+	sim_disk_free(disk);
+	zu_teardown(&u);
+}
+
 /* --------------------------------------------------------------------------------------------------------- errors --- */
 
 /* One call fails, or every one from there on.  What is answered afterwards is there after a restart. */
@@ -357,6 +441,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(flush_cut),
 		cmocka_unit_test(delete_cut),
+		cmocka_unit_test(delete_unwritable_cut),
 		cmocka_unit_test(errors),
 		cmocka_unit_test(somebody_else),
 	};
