@@ -307,6 +307,14 @@ static void drop_name(const struct left *l, const char *name)
 		(void)sys->unlink(path);
 }
 
+/* Of two that succeed the same segment only the one of its size can be ours: the other is of a rotation that failed before it grew. */
+static bool is_better(const struct left *l, uint32_t number, uint32_t size)
+{
+	if (!l->any || number != l->is.number + 1)
+		return !l->any || number > l->is.number + 1;
+	return file_length(l->ns, DATA_FILE, number - 1) == (int64_t)size;
+}
+
 static int left_each(void *ctx, const char *name, unsigned char type)
 {
 	struct left *l = ctx;
@@ -320,7 +328,7 @@ static int left_each(void *ctx, const char *name, unsigned char type)
 			l->is.named[l->which] = false;
 		else
 			drop_name(l, name);
-	} else if (!l->any || number > l->is.number + 1) {
+	} else if (is_better(l, number, size)) {
 		l->any = true;
 		l->is.number = number - 1;
 		l->closed_size = size;

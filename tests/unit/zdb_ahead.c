@@ -11,6 +11,7 @@
 #include <string.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 #include "core/base/file.h"
@@ -429,6 +430,28 @@ static void litter_goes(void **state)
 	assert_string_equal(zu_get(&u, "two"), "second value");
 	assert_string_equal(zu_get(&u, "five"), "in the real d1");
 	assert_null(zu_get(&u, "three"));
+	finish(&u);
+}
+
+/* Of rotations that failed before the segment grew, and whose names could not be removed: they do not hide the one that went on. */
+static void earlier_names_hide_nothing(void **state)
+{
+	struct zu u;
+	char path[600];
+
+	(void)state;
+	begin(&u, ZDB_USER);
+	go_ahead(&u);
+	zu_crash(&u);
+	for (unsigned size = 100; size < 120; size++) { /* the order of a directory is not ours */
+		snprintf(path, sizeof(path), "%s/default/d1.next-%08x", u.data, size);
+		assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+		snprintf(path, sizeof(path), "%s/default/i1.next-%08x", u.index, size);
+		assert_int_equal(close(open(path, O_CREAT | O_WRONLY, 0600)), 0);
+	}
+	assert_int_equal(zu_open(&u), 0);
+	assert_int_equal(temporary(&u), 0);
+	all_there(&u);
 	finish(&u);
 }
 
@@ -854,6 +877,7 @@ int main(void)
 		cmocka_unit_test(others_went_on_in_the_closed_one),
 		cmocka_unit_test(half_named),
 		cmocka_unit_test(litter_goes),
+		cmocka_unit_test(earlier_names_hide_nothing),
 		cmocka_unit_test(who_only_looks_sees_the_closed_one),
 		cmocka_unit_test(twice_ahead_of_the_marker),
 		cmocka_unit_test(a_gap_behind_the_marker),
