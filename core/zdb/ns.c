@@ -441,6 +441,12 @@ bool zdb_ns_is_proving(const struct zdb_ns *ns)
 	return ns->proofs != 0;
 }
 
+/* One that was never used had none that anybody would miss. */
+bool zdb_ns_lost_properties(const struct zdb_ns *ns)
+{
+	return ns->desc_short && zdb_ns_is_used(ns);
+}
+
 int zdb_ns_load_error(const struct zdb_ns *ns)
 {
 	return ns->load_error;

@@ -196,19 +196,13 @@ static int verify_index(struct verify *v, uint32_t n, uint8_t *buf)
 	return rc == -EBADMSG ? 0 : rc;
 }
 
-/* Nothing else knows of its properties. One that was never used had none that anybody would miss. */
-static bool lost_properties(const struct zdb_ns *ns)
-{
-	return ns->desc_short && zdb_ns_is_used(ns);
-}
-
 static int verify_ns(struct verify *v)
 {
 	struct zdb_ns *ns = v->ns;
 	uint8_t *buf = mem_alloc(CHUNK_SIZE);
 	int rc = buf == NULL ? -ENOMEM : 0;
 
-	if (lost_properties(ns))
+	if (zdb_ns_lost_properties(ns))
 		finding(v, 1,
 			"zdb-namespace is missing or cut short: a start makes it, without password and "
 			"limits");
@@ -318,7 +312,7 @@ static void recovered(struct verify *v)
 {
 	const struct zdb_recovery *r = zdb_ns_recovery(v->ns);
 
-	if (lost_properties(v->ns))
+	if (zdb_ns_lost_properties(v->ns))
 		finding(v, 1, "made zdb-namespace, without password and limits: set them again");
 	if (r->data_cut_bytes > 0)
 		finding(v, 1, "cut %llu bytes off the log", (unsigned long long)r->data_cut_bytes);

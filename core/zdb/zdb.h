@@ -660,6 +660,8 @@ enum zdb_dropped zdb_ns_dropped(const struct zdb_ns *ns);
 
 /* Whether a proof of it is on its way: it cannot be deleted, reloaded or flushed then. */
 bool zdb_ns_is_proving(const struct zdb_ns *ns);
+/* Its descriptor was missing or cut short when it was loaded: it has neither password nor limits now, and nothing else knows of them. */
+bool zdb_ns_lost_properties(const struct zdb_ns *ns);
 /* 0, or why nothing of it can be read. */
 int zdb_ns_load_error(const struct zdb_ns *ns);
 

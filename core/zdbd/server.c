@@ -323,6 +323,10 @@ static void report_recovery(struct zdb_ns *ns)
 {
 	const struct zdb_recovery *r = zdb_ns_recovery(ns);
 
+	if (zdb_ns_lost_properties(ns))
+		log_warn("its zdb-namespace was missing or cut short: everybody may use it, without a limit, "
+			 "until both are set again namespace=%s",
+			 zdb_ns_name(ns));
 	if (!r || (!r->unclean && !r->foreign))
 		return;
 	log_info("recovered namespace=%s foreign=%d log_bytes=%llu records=%u data_cut=%llu index_cut=%llu "

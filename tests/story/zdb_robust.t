@@ -213,6 +213,23 @@ def policies():
         s.stop()
 
 
+def descriptors():
+    note('a descriptor that is cut short')
+    s = Server('descriptor', '--mode', 'user').start()
+    c = s.client()
+    for name in 'used', 'fresh':
+        c('NSNEW', name)
+    c('SELECT', 'used')
+    c('SET', 'k', 'v')
+    s.stop()
+    for name in 'used', 'fresh':
+        os.truncate(s.file('index/%s/zdb-namespace' % name), 3)
+    s.start()
+    lines = [line for line in s.text().splitlines() if 'zdb-namespace was missing or cut short' in line]
+    ok(len(lines) == 1 and 'namespace=used' in lines[0], 'the start warns that its password and limits are gone', lines)
+    s.stop()
+
+
 def main():
     s = Server('robust', '--mode', 'user', tcp=True).start()
     wrong_requests(s)
@@ -226,6 +243,7 @@ def main():
     many(s)
     too_many()
     policies()
+    descriptors()
 
 
 run(main)
