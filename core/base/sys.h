@@ -40,7 +40,8 @@ struct sys_ops {
 	ssize_t (*write)(int fd, const void *data, size_t len);
 	ssize_t (*pwrite)(int fd, const void *data, size_t len, off_t off);
 	ssize_t (*writev)(int fd, const struct iovec *iov, int iov_count);
-	ssize_t (*pwritev)(int fd, const struct iovec *iov, int iov_count, off_t off);
+	/* flags: 0 or RWF_DONTCACHE. */
+	ssize_t (*pwritev2)(int fd, const struct iovec *iov, int iov_count, off_t off, int flags);
 	off_t (*lseek)(int fd, off_t off, int whence);
 
 	int (*fsync)(int fd); /* on a directory: makes its entries durable */

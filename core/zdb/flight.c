@@ -39,6 +39,7 @@ struct zdb_flight {
 	uint64_t reserved;   /* preallocated by now up to here, ... */
 	uint32_t ahead;      /* ... and so much more is wanted */
 	uint32_t used;       /* of `own` */
+	int flags;           /* of pwritev2 */
 	size_t count;
 	struct piece pieces[FLIGHT_PIECES];
 	/* under the lock */
@@ -47,6 +48,7 @@ struct zdb_flight {
 	enum flight_state state;
 	int rc;
 	bool ahead_is_there;
+	struct flown flown;
 	uint8_t own[FLIGHT_OWN]; /* heads, and small records between the large ones */
 };
 
@@ -72,10 +74,11 @@ static size_t piece_at(const struct zdb_flight *fl, uint32_t off)
 	return low;
 }
 
-static int flight_write(const struct zdb_flight *fl)
+static int flight_write(const struct zdb_flight *fl, bool *refused)
 {
 	struct iovec iov[FLIGHT_PIECES];
 	uint32_t at = fl->start;
+	int flags = fl->flags;
 
 	while (at < fl->end) {
 		size_t first = piece_at(fl, at), count = 0;
@@ -87,9 +90,14 @@ static int flight_write(const struct zdb_flight *fl)
 
 			iov[count++] = (struct iovec){(void *)(uintptr_t)(p->data + skip), p->len - skip};
 		}
-		n = sys->pwritev(fl->f->fd, iov, (int)count, (off_t)at);
+		n = sys->pwritev2(fl->f->fd, iov, (int)count, (off_t)at, flags);
 		if (n < 0 && errno == EINTR)
 			continue;
+		if (n < 0 && flags != 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)) {
+			flags = 0;
+			*refused = true;
+			continue;
+		}
 		if (n <= 0)
 			return -EIO;
 		at += (uint32_t)n;
@@ -104,9 +112,18 @@ static bool flight_ahead(const struct zdb_flight *fl)
 	       sys->fallocate(fl->f->fd, FALLOC_FL_KEEP_SIZE, (off_t)fl->reserved, (off_t)fl->ahead) == 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec t = {0};
+
+	(void)sys->clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
 /* Who finds it ready carries it out. */
 void zdb_flight_run(struct zdb_flight *fl)
 {
+	struct flown flown = {.bytes = fl->end - fl->start};
 	bool mine, ahead;
 	int rc;
 
@@ -117,11 +134,14 @@ void zdb_flight_run(struct zdb_flight *fl)
 	pthread_mutex_unlock(&fl->lock);
 	if (!mine)
 		return;
-	rc = flight_write(fl);
+	flown.took_ns = now_ns();
+	rc = flight_write(fl, &flown.refused);
+	flown.took_ns = now_ns() - flown.took_ns;
 	ahead = rc == 0 && flight_ahead(fl);
 	pthread_mutex_lock(&fl->lock);
 	fl->rc = rc;
 	fl->ahead_is_there = ahead;
+	fl->flown = flown;
 	fl->state = FLIGHT_OVER;
 	pthread_cond_broadcast(&fl->over);
 	pthread_mutex_unlock(&fl->lock);
@@ -329,6 +349,7 @@ static int land_first(struct zdb_ns *ns)
 	}
 	if (fl->ahead_is_there && ns->data.reserved < fl->reserved + fl->ahead)
 		ns->data.reserved = fl->reserved + fl->ahead;
+	uncached_landed(ns->eng, fl->flags, &fl->flown);
 	tail_landed(ns, &ns->data, fl->end);
 	ns->data.flights = fl->next;
 	ns->data.flying--;
@@ -363,6 +384,7 @@ static struct zdb_flight *take_off(struct zdb_ns *ns)
 
 	fl->reserved = t->reserved;
 	fl->ahead = makes_room(t) ? 0 : tail_ahead(ns, t);
+	fl->flags = uncached_flags(ns->eng, last != NULL || flight_full(t));
 	if (last != NULL)
 		last->next = fl;
 	else

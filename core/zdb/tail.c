@@ -1,7 +1,7 @@
 /*
  * tail.c - the append ends of the active files.
  *
- * Small records gather in a buffer until the owner flushes, one pwritev then takes them all; big ones are written at once, or
+ * Small records gather in a buffer until the owner flushes, one pwritev2 then takes them all; big ones are written at once, or
  * by flights (flight.c).  What was written stays in the buffer until its place is needed: it
  * is a window on the newest bytes of the file, and who reads those makes no system call.  A failed append is taken back to
  * the record's start.
@@ -150,7 +150,7 @@ static int tail_write(struct zdb_ns *ns, struct tail *t, struct iovec *iov, int 
 	int rc;
 
 	while (done < total) {
-		ssize_t n = sys->pwritev(t->f->fd, iov, count, (off_t)(t->written + done));
+		ssize_t n = sys->pwritev2(t->f->fd, iov, count, (off_t)(t->written + done), 0);
 
 		if (n < 0 && errno == EINTR)
 			continue;

@@ -176,6 +176,11 @@ struct zdb_options {
 	 * with its end.  Not with want_bundles; segment_closed must not answer 1 then.
 	 */
 	bool rotate_ahead;
+	/*
+	 * What fills a log in bulk (flights that follow each other) may leave the page cache when it is on the disk. Not worth it where closed segments
+	 * are read soon, by a hook or from a spool; only where the kernel's uncached writes can be trusted (kernel_is(6, 18)).
+	 */
+	bool uncached;
 	uint32_t ahead_min; /* bytes of log not durable that are worth it (0 = 1 MiB) */
 	uint32_t
 		flight_min; /* bytes that are worth a flight when a turn ends and none is in the air (0 = 192 KiB) */

@@ -11,6 +11,7 @@
  *   sync    split sync, tick                      rotate  rotation, cut
  *   ahead   the next pair before the closed one is durable
  *   tail    append ends of the active files       flight  the end of a log on its way, in another thread
+ *   uncached  which flights leave the page cache alone
  *   bundle  index bytes of a closed segment       evict   eviction with a proof
  *   compact a pass over the closed segments       compact_copy  one segment's live records into a new file
  *   compact_repoint  the index follows            compact_intent  the note that makes its switch one step
@@ -77,6 +78,20 @@ struct zdb_fd {
 	struct list map_link; /* in eng->maps */
 	struct zdb_fd *hash_next;
 	struct zdb_fd *lru_prev, *lru_next; /* both NULL = not in the cache */
+};
+
+/* How a flight went. */
+struct flown {
+	uint32_t bytes;
+	uint64_t took_ns;
+	bool refused; /* the file system has no uncached writes: it went through the cache */
+};
+
+/* Of all flights of an engine, which lie on one file system. */
+struct uncached {
+	bool refused;
+	uint64_t bytes, took_ns; /* of this sample */
+	uint64_t rest;           /* bytes that go through the cache before the next try */
 };
 
 #define FD_BUCKETS 256u
@@ -255,6 +270,7 @@ struct zdb {
 	struct zdb_flight *flight_spares; /* memory for the next ones */
 	unsigned flight_spares_count;
 	struct zdb_flight *flights_over; /* whose owner has not heard of it yet */
+	struct uncached uncached;
 	uint64_t hash_seed, next_ns_id, now_ms;
 	struct zdb_waiter *waking;
 	uint64_t waiting;
@@ -353,6 +369,11 @@ const uint8_t *flight_peek(const struct tail *t, uint32_t off, size_t *have);
 uint32_t flight_end(const struct tail *t);
 /* Where the bytes begin that memory holds. */
 uint32_t flight_from(const struct tail *t);
+
+/* ---- uncached.c */
+/* Flags of pwritev2 for a flight that takes off. bulk: its log is filled faster than it is written. */
+int uncached_flags(const struct zdb *eng, bool bulk);
+void uncached_landed(struct zdb *eng, int flags, const struct flown *flown);
 
 /* ---- index.c */
 struct place {

@@ -12,6 +12,7 @@
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
+#include "core/base/kernel.h"
 #include "core/base/mem_guard.h"
 #include "core/base/sys.h"
 #include "core/zdbd/zdbd_int.h"
@@ -416,6 +417,7 @@ int zdbd_open(struct zdbd *d, struct err_text *why)
 		.datasize = d->opt.datasize,
 		.want_bundles = d->opt.spool_dir != NULL,
 		.rotate_ahead = !d->opt.spool_dir && !d->opt.hook, /* both are told of closed segments */
+		.uncached = !d->opt.spool_dir && !d->opt.hook && kernel_is(6, 18),
 		.gather_writes = true,
 		.file_max = file_limit(),
 		.map_max = map_max(d),

@@ -19,6 +19,7 @@
 #include "core/base/counters.h"
 #include "core/base/err.h"
 #include "core/base/file.h"
+#include "core/base/kernel.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
 #include "core/base/mem_copy.h"
@@ -309,6 +310,21 @@ static void check_memory(void **state)
 	mem_free(text);
 }
 
+static void check_releases(void **state)
+{
+	(void)state;
+	assert_true(kernel_release_is("6.18.44-amd64", 6, 18));
+	assert_true(kernel_release_is("6.19", 6, 18));
+	assert_true(kernel_release_is("7.0.1", 6, 18));
+	assert_false(kernel_release_is("6.17.9", 6, 18));
+	assert_false(kernel_release_is("5.19", 6, 18));
+	assert_false(kernel_release_is("6.1.0-44-amd64", 6, 18));
+	assert_false(kernel_release_is("6", 6, 0));
+	assert_false(kernel_release_is("", 0, 0));
+	assert_true(kernel_is(2, 6));
+	assert_false(kernel_is(1000, 0));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -317,6 +333,7 @@ int main(void)
 		cmocka_unit_test(check_file),        cmocka_unit_test(check_errors),
 		cmocka_unit_test(check_clock),       cmocka_unit_test(check_counters),
 		cmocka_unit_test(check_memory),      cmocka_unit_test(check_copies),
+		cmocka_unit_test(check_releases),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,14 +79,14 @@ static ssize_t full_pwrite(int fd, const void *data, size_t n, off_t off)
 	return has_room(fd, (uint64_t)off + n) ? sys_real.pwrite(fd, data, n, off) : -1;
 }
 
-static ssize_t full_pwritev(int fd, const struct iovec *iov, int count, off_t off)
+static ssize_t full_pwritev2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
 	uint64_t end = (uint64_t)off;
 	int i;
 
 	for (i = 0; i < count; i++)
 		end += iov[i].iov_len;
-	return has_room(fd, end) ? sys_real.pwritev(fd, iov, count, off) : -1;
+	return has_room(fd, end) ? sys_real.pwritev2(fd, iov, count, off, flags) : -1;
 }
 
 static ssize_t full_write(int fd, const void *data, size_t n)
@@ -268,7 +268,7 @@ static void with(int error)
 	full = 0;
 	table.write = full_write;
 	table.pwrite = full_pwrite;
-	table.pwritev = full_pwritev;
+	table.pwritev2 = full_pwritev2;
 	table.fallocate = full_fallocate;
 	table.mkdir = full_mkdir;
 	sys = &table;

@@ -269,6 +269,7 @@ static void record(struct run *r)
 	r->u.opt.gather_writes = r->flies || r->seed % 3 == 0;
 	r->u.opt.rotate_ahead = r->seed % 5 != 0;
 	r->u.opt.ahead_min = 1;
+	r->u.opt.uncached = true;
 	assert_int_equal(zu_open(&r->u), 0);
 	while (r->ops < OPS)
 		one_step(r);

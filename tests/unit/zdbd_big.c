@@ -390,7 +390,7 @@ static void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, o
 	return sys_real.mmap(addr, len, prot, flags, fd, off);
 }
 
-static ssize_t watched_pwritev(int fd, const struct iovec *iov, int count, off_t off)
+static ssize_t watched_pwritev2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
 	if (!pthread_equal(pthread_self(), rig.thread)) {
 		atomic_fetch_add(&flown, 1);
@@ -401,7 +401,7 @@ static ssize_t watched_pwritev(int fd, const struct iovec *iov, int count, off_t
 			return -1;
 		}
 	}
-	return sys_real.pwritev(fd, iov, count, off);
+	return sys_real.pwritev2(fd, iov, count, off, flags);
 }
 
 static int setup(void **state)
@@ -410,7 +410,7 @@ static int setup(void **state)
 	signal(SIGPIPE, SIG_IGN); /* as the server does: sendfile knows no flag against it */
 	table = sys_real;
 	table.mmap = counted_mmap;
-	table.pwritev = watched_pwritev;
+	table.pwritev2 = watched_pwritev2;
 	sys = &table;
 	atomic_store(&mapped, 0);
 	atomic_store(&flown, 0);

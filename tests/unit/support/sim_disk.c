@@ -265,7 +265,7 @@ static ssize_t write_parts(int fd, const struct iovec *iov, int count, off_t off
 
 	pthread_mutex_lock(&D->lock);
 	inode = inode_of_fd(fd);
-	n = off < 0 ? D->lower->writev(fd, iov, count) : D->lower->pwritev(fd, iov, count, off);
+	n = off < 0 ? D->lower->writev(fd, iov, count) : D->lower->pwritev2(fd, iov, count, off, 0);
 	if (n > 0 && inode >= 0) {
 		flags = fcntl(fd, F_GETFL);
 		if (off < 0) {
@@ -315,8 +315,9 @@ static ssize_t d_writev(int fd, const struct iovec *iov, int count)
 	return write_parts(fd, iov, count, -1);
 }
 
-static ssize_t d_pwritev(int fd, const struct iovec *iov, int count, off_t off)
+static ssize_t d_pwritev2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
+	(void)flags; /* to the page cache it is all one: nothing is on the disk before a sync */
 	return write_parts(fd, iov, count, off);
 }
 
@@ -611,7 +612,7 @@ struct sim_disk *sim_disk_begin(const char *root)
 	table.write = d_write;
 	table.pwrite = d_pwrite;
 	table.writev = d_writev;
-	table.pwritev = d_pwritev;
+	table.pwritev2 = d_pwritev2;
 	table.fsync = d_fsync;
 	table.fdatasync = d_fsync;
 	table.syncfs = d_syncfs;

@@ -222,14 +222,14 @@ static ssize_t f_writev(int fd, const struct iovec *iov, int count)
 	return F.lower->writev(fd, parts, cut_parts(parts, iov, count, len));
 }
 
-static ssize_t f_pwritev(int fd, const struct iovec *iov, int count, off_t off)
+static ssize_t f_pwritev2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
 	struct iovec parts[PARTS_MAX];
 	size_t len = sum_parts(iov, count);
 
 	if (transfer_fails(SYS_CALL_WRITE, fd, &len))
 		return -1;
-	return F.lower->pwritev(fd, parts, cut_parts(parts, iov, count, len), off);
+	return F.lower->pwritev2(fd, parts, cut_parts(parts, iov, count, len), off, flags);
 }
 
 static off_t f_lseek(int fd, off_t off, int whence)
@@ -425,7 +425,7 @@ static const struct sys_ops fault_table = {
 	.write = f_write,
 	.pwrite = f_pwrite,
 	.writev = f_writev,
-	.pwritev = f_pwritev,
+	.pwritev2 = f_pwritev2,
 	.lseek = f_lseek,
 	.fsync = f_fsync,
 	.fdatasync = f_fdatasync,

@@ -36,7 +36,7 @@ enum sys_call {
 	SYS_CALL_OPEN, /* open, openat */
 	SYS_CALL_CLOSE,
 	SYS_CALL_READ,  /* read, pread, preadv */
-	SYS_CALL_WRITE, /* write, pwrite, writev, pwritev */
+	SYS_CALL_WRITE, /* write, pwrite, writev, pwritev2 */
 	SYS_CALL_LSEEK,
 	SYS_CALL_SYNC, /* fsync, fdatasync, syncfs */
 	SYS_CALL_SYNC_RANGE,
