@@ -40,9 +40,10 @@ struct payload {
 	uint32_t
 		sent; /* bytes of head, payload and line end that have left, or lie in the client's replies */
 	/* of the job, until its end */
-	int socket; /* where it may send; -1: nowhere */
-	bool warm;  /* the bytes lie in the page cache, as far as we know */
-	int err;    /* of verifying */
+	int socket;        /* where it may send; -1: nowhere */
+	bool by_reference; /* the pages themselves, where they are mapped */
+	bool warm;         /* the bytes lie in the page cache, as far as we know */
+	int err;           /* of verifying */
 	int send_errno;
 	bool waited; /* for the disk, probably */
 	/* of the loop */
@@ -166,18 +167,72 @@ static long waits_so_far(void)
 	return getrusage(RUSAGE_THREAD, &u) == 0 ? u.ru_nvcsw : 0;
 }
 
-/* Sends of the reply what the socket takes at once. */
-static void send_mapped(struct payload *p, const uint8_t *data)
+/* One sendfile of payload bytes. 0, or the error; ENODATA: the file ends before them. */
+static int send_file(struct payload *p, int socket)
+{
+	uint32_t at = p->sent - p->head_len, left = p->count - at;
+	uint64_t offset;
+	off_t from;
+	ssize_t n;
+	int fd;
+
+	zdb_read_place(&p->rd, p->from + at, &fd, &offset);
+	from = (off_t)offset;
+	do
+		n = sendfile(socket, fd, &from, left < SEND_PIECE ? left : SEND_PIECE);
+	while (n < 0 && errno == EINTR);
+	if (n == 0)
+		return ENODATA;
+	if (n < 0)
+		return errno == EAGAIN ? 0 : errno;
+	p->sent += (uint32_t)n;
+	return 0;
+}
+
+/* Not on this file system, or not to this socket. */
+static bool no_sendfile(int error)
+{
+	return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP;
+}
+
+/* Sends what is left of the reply, as much as the socket takes. */
+static void send_rest(struct payload *p, const uint8_t *data)
 {
 	struct parts parts;
 	ssize_t n;
 
-	parts_left(&parts, p->head, p->head_len, data, p->count, 0);
+	parts_left(&parts, p->head, p->head_len, data, p->count, p->sent);
 	n = parts_send(p->socket, &parts);
 	if (n < 0)
 		p->send_errno = errno;
 	else
-		p->sent = (uint32_t)n;
+		p->sent += (uint32_t)n;
+}
+
+/*
+ * The same, the payload's pages by reference. Over a unix socket that costs a third less than copying them; over TCP it costs more, as each piece is
+ * given to the other end by itself.
+ */
+static void send_pages(struct payload *p, const uint8_t *data)
+{
+	uint32_t before;
+	ssize_t n = send(p->socket, p->head, p->head_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	int error = 0;
+
+	if (n < 0) {
+		p->send_errno = errno == EAGAIN || errno == EINTR ? 0 : errno;
+		return;
+	}
+	p->sent = (uint32_t)n;
+	do {
+		before = p->sent;
+		if (p->sent >= p->head_len && p->sent < payload_end(p))
+			error = send_file(p, p->socket);
+	} while (!error && p->sent > before);
+	if (error && !no_sendfile(error))
+		p->send_errno = error;
+	else if (error || p->sent == payload_end(p))
+		send_rest(p, data);
 }
 
 static void payload_run(struct worker_job *job)
@@ -192,7 +247,7 @@ static void payload_run(struct worker_job *job)
 		p->err = zdb_read_verify(&p->rd, p->from, p->count);
 	p->waited = waits_so_far() != waits;
 	if (!p->err && data && p->socket >= 0)
-		send_mapped(p, data);
+		(p->by_reference ? send_pages : send_rest)(p, data);
 }
 
 static const char *send_failure(int error)
@@ -283,28 +338,6 @@ void payload_help(struct zdbd *d)
 
 /* ------------------------------------------------------------------------------------------------- from the loop */
 
-/* One sendfile of payload bytes. 0, or the error; ENODATA: the file ends before them. */
-static int send_file(struct payload *p, int socket)
-{
-	uint32_t at = p->sent - p->head_len, left = p->count - at;
-	uint64_t offset;
-	off_t from;
-	ssize_t n;
-	int fd;
-
-	zdb_read_place(&p->rd, p->from + at, &fd, &offset);
-	from = (off_t)offset;
-	do
-		n = sendfile(socket, fd, &from, left < SEND_PIECE ? left : SEND_PIECE);
-	while (n < 0 && errno == EINTR);
-	if (n == 0)
-		return ENODATA;
-	if (n < 0)
-		return errno == EAGAIN ? 0 : errno;
-	p->sent += (uint32_t)n;
-	return 0;
-}
-
 /* What is left is copied into the replies. */
 static void send_copy(struct client *c)
 {
@@ -338,7 +371,7 @@ bool payload_send(struct client *c)
 			if (payload_end(p) - p->sent <= OUT_HIGH)
 				send_copy(c);
 			return true;
-		} else if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
+		} else if (no_sendfile(error)) {
 			send_copy(c);
 		} else {
 			client_drop(c, send_failure(error));
@@ -403,6 +436,7 @@ static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t fr
 	p->count = count;
 	p->head_len = (uint32_t)resp_bulk_header(p->head, count);
 	p->socket = socket;
+	p->by_reference = c->is_unix;
 	p->warm = !is_cold(c->d);
 	c->payload = p;
 	if (payload_submit(p))
