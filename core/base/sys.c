@@ -43,7 +43,7 @@ const struct sys_ops sys_real = {
 	.close = close,
 	.read = read,
 	.pread = pread,
-	.preadv = preadv,
+	.preadv2 = preadv2,
 	.write = write,
 	.pwrite = pwrite,
 	.writev = writev,
@@ -78,6 +78,7 @@ const struct sys_ops sys_real = {
 	.closedir = closedir,
 	.mmap = mmap,
 	.munmap = munmap,
+	.mincore = mincore,
 	.clock_gettime = clock_gettime,
 	.getrandom = getrandom,
 };

@@ -36,7 +36,8 @@ struct sys_ops {
 
 	ssize_t (*read)(int fd, void *data, size_t len);
 	ssize_t (*pread)(int fd, void *data, size_t len, off_t off);
-	ssize_t (*preadv)(int fd, const struct iovec *iov, int iov_count, off_t off);
+	/* flags: 0 or RWF_NOWAIT. */
+	ssize_t (*preadv2)(int fd, const struct iovec *iov, int iov_count, off_t off, int flags);
 	ssize_t (*write)(int fd, const void *data, size_t len);
 	ssize_t (*pwrite)(int fd, const void *data, size_t len, off_t off);
 	ssize_t (*writev)(int fd, const struct iovec *iov, int iov_count);
@@ -82,6 +83,7 @@ struct sys_ops {
 	/* Mapping, for reading only; who reads a mapped file guards himself (core/base/mem_guard.h). */
 	void *(*mmap)(void *addr, size_t len, int prot, int flags, int fd, off_t off);
 	int (*munmap)(void *addr, size_t len);
+	int (*mincore)(void *addr, size_t len, unsigned char *vec);
 
 	int (*clock_gettime)(clockid_t clock, struct timespec *ts);
 	ssize_t (*getrandom)(void *data, size_t len, unsigned flags);

@@ -6,10 +6,13 @@
  * back: idle, an engine maps nothing.
  */
 #include <sys/mman.h>
+#include <unistd.h>
 
+#include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
 
 #define MAP_IDLE_MS 10000u
+#define MAP_LOOK    512u /* pages that are asked for at once */
 
 /* How long the file may become; 0 when that cannot be told. */
 static uint64_t length_max(const struct zdb_ns *ns, const struct zdb_fd *f)
@@ -53,6 +56,26 @@ const uint8_t *map_at(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t 
 		return NULL;
 	f->map_used = true;
 	return f->map + off;
+}
+
+enum zdb_where map_where(const uint8_t *bytes, size_t size)
+{
+	HOT_BUFFER unsigned char pages[MAP_LOOK];
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), skip = (uintptr_t)bytes % page;
+
+	size += skip;
+	for (const uint8_t *at = bytes - skip; size > 0;) {
+		size_t part = size < MAP_LOOK * page ? size : MAP_LOOK * page;
+
+		if (sys->mincore((void *)(uintptr_t)at, part, pages) != 0)
+			return ZDB_UNKNOWN;
+		for (size_t i = 0; i < (part + page - 1) / page; i++)
+			if ((pages[i] & 1) == 0)
+				return ZDB_COLD;
+		at += part;
+		size -= part;
+	}
+	return ZDB_CACHED;
 }
 
 void map_drop(struct zdb *eng, struct zdb_fd *f)

@@ -321,6 +321,7 @@ static int check_options(struct zdb *eng, const struct zdb_options *o, char *why
 	eng->ev = o->events != NULL ? *o->events : none;
 	eng->read_only = o->read_only;
 	eng->lock_fd[0] = eng->lock_fd[1] = -1;
+	uncached_init(&eng->uncached);
 	eng->next_ns_id = 1;
 	list_init(&eng->unflushed);
 	list_init(&eng->maps);

@@ -2,8 +2,8 @@
  * read.c - reading values: verified, and without ever waiting for a segment that is not here.
  *
  * Small payloads are read whole into the engine's scratch buffer (one pread), bigger ones are left to zdb_read_run() in
- * whatever thread the owner likes.  User mode reads the data record straight from the table entry and goes to the index
- * only when that record does not carry the key.
+ * whatever thread the owner likes, and so is a wait for the disk: of these, the start is read only if the page cache has it.
+ * User mode reads the data record straight from the table entry and goes to the index only when that record does not carry the key.
  */
 #include "core/base/mem_copy.h"
 #include "core/zdb/zdb_int.h"
@@ -52,13 +52,18 @@ static uint32_t guess_next(uint32_t guess, uint32_t len)
 	return guess < GUESS_MIN ? GUESS_MIN : guess;
 }
 
-/* A payload that stays where it is: read it with zdb_read_run(). */
+/* A payload that stays where it is: read it with zdb_read_run().  seen: bytes of its record that are known to be in the page cache. */
 static void read_later(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
-		       struct zdb_read *rd)
+		       struct zdb_read *rd, size_t seen)
 {
+	size_t size = DAT_RECORD + w->klen + rd->length;
+
 	rd->file = f;
 	f->refs++;
-	rd->mapped = map_at(ns, f, off, DAT_RECORD + w->klen + rd->length);
+	rd->mapped = map_at(ns, f, off, size);
+	rd->where = ZDB_UNKNOWN;
+	if (rd->mapped != NULL)
+		rd->where = size <= seen ? ZDB_CACHED : map_where(rd->mapped, size);
 	rd->offset = off;
 	rd->klen = (uint32_t)w->klen;
 	memcpy(rd->key, w->key, w->klen);
@@ -73,13 +78,22 @@ static const uint8_t *memory_payload(const struct zdb_ns *ns, uint32_t off, uint
 	return b != NULL && have >= len ? b : NULL;
 }
 
+/* With which care the start of a record is read. */
+enum care {
+	NO_CARE,
+	NO_WAIT,    /* -EAGAIN rather than wait for the disk */
+	NOT_NEEDED, /* -EAGAIN also when its file is mapped: who reads the rest looks at it */
+};
+
 /*
  * The first bytes of the record at (f, off): in the window of the active file, else read into the scratch buffer, `size`
- * of them.  How many are at *bytes, or a negative code.
+ * of them.  How many are at *bytes, or a negative code.  seen: so many from `off` on are known to be in the page cache.
  */
-static ssize_t record_start(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size,
-			    const uint8_t **bytes)
+static ssize_t record_start(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size, enum care care,
+			    const uint8_t **bytes, size_t *seen)
 {
+	ssize_t n;
+
 	if (f == ns->data.f) {
 		size_t have;
 
@@ -88,12 +102,39 @@ static ssize_t record_start(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, s
 			return (ssize_t)have;
 	}
 	*bytes = ns->eng->scratch;
-	return data_read(ns, f, ns->eng->scratch, size, off);
+	*seen = 0;
+	if (care == NOT_NEEDED && f->map != NULL)
+		return -EAGAIN;
+	n = care != NO_CARE ? cold_head(ns, f, ns->eng->scratch, size, off, seen) : -EOPNOTSUPP;
+	return n == -EOPNOTSUPP ? data_read(ns, f, ns->eng->scratch, size, off) : n;
+}
+
+/* A big payload that the index has named, unread. */
+static void read_unseen(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
+			struct zdb_read *rd)
+{
+	rd->length = w->len;
+	rd->crc = w->crc;
+	rd->data = NULL;
+	big_note(ns, w->len);
+	read_later(ns, f, off, w, rd, 0);
+	if (rd->where == ZDB_UNKNOWN)
+		rd->where = ZDB_COLD;
+}
+
+/*
+ * Whether the head of a record may be looked at by who reads the rest. While files are switched, another one may have to be tried; an older version
+ * may be gone; and without the length nobody could read on.
+ */
+static bool can_be_unseen(const struct zdb_ns *ns, const struct want *w)
+{
+	return ns->compact == NULL && (w->newest || !w->exact);
 }
 
 /*
  * Reads the record at (f, off).  Payloads that are in the window or fit the scratch buffer come back verified in
- * rd->data; for bigger ones rd keeps the file.  -EBADMSG: another record is there; -EIO.
+ * rd->data; for bigger ones rd keeps the file.  -EBADMSG: another record is there; -EIO; -EAGAIN: only if !w->exact, it is on the disk, and the index
+ * can tell more.
  */
 static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const struct want *w,
 		       struct zdb_read *rd)
@@ -101,11 +142,19 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	size_t head = DAT_RECORD + w->klen, size = head + (w->exact ? w->len : ns->read_guess);
 	const uint8_t *b, *payload;
 	struct dat_rec r;
+	enum care care = NO_CARE;
+	size_t seen = 0;
 	ssize_t n;
 
+	if (can_be_unseen(ns, w) && (w->exact ? size > SCRATCH_SIZE : ns->read_big > 0))
+		care = w->exact ? NOT_NEEDED : NO_WAIT;
 	if (size > SCRATCH_SIZE)
 		size = head;
-	n = record_start(ns, f, off, size, &b);
+	n = record_start(ns, f, off, size, care, &b, &seen);
+	if (n == -EAGAIN && w->exact) {
+		read_unseen(ns, f, off, w, rd);
+		return 0;
+	}
 	if (n < 0)
 		return (int)n;
 	if ((size_t)n < head)
@@ -118,6 +167,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 	rd->crc = r.crc;
 	rd->file = NULL;
 	rd->data = NULL;
+	big_note(ns, r.len);
 	if (!w->exact)
 		ns->read_guess = guess_next(ns->read_guess, r.len);
 	payload = b + head;
@@ -125,7 +175,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 		if ((size_t)n < head + r.len)
 			payload = memory_payload(ns, off + (uint32_t)head, r.len);
 	} else if (head + r.len > SCRATCH_SIZE) {
-		read_later(ns, f, off, w, rd);
+		read_later(ns, f, off, w, rd, seen);
 		return 0;
 	} else if ((size_t)n < head + r.len) {
 		size_t rest = head + r.len - (size_t)n;
@@ -142,9 +192,9 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 
 /* -EBADMSG: another record is there. */
 static int read_named(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
-		      struct zdb_read *rd, struct zdb_waiter *w)
+		      bool newest, struct zdb_read *rd, struct zdb_waiter *w)
 {
-	struct want want = {key, klen, true, r->len, r->crc};
+	struct want want = {key, klen, true, newest, r->len, r->crc};
 	struct zdb_fd *f, *other;
 	int rc;
 
@@ -164,7 +214,7 @@ static int read_named(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r,
 int read_exact(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const void *key, size_t klen,
 	       struct zdb_read *rd, struct zdb_waiter *w)
 {
-	int rc = read_named(ns, file, r, key, klen, rd, w);
+	int rc = read_named(ns, file, r, key, klen, true, rd, w);
 
 	return rc == -EBADMSG ? bad_record(ns) : rc;
 }
@@ -176,7 +226,7 @@ int read_older(struct zdb_ns *ns, uint32_t file, const struct idx_rec *r, const 
 
 	if (r->off < DAT_HEADER)
 		return -ENODATA;
-	rc = read_named(ns, file, r, key, klen, rd, w);
+	rc = read_named(ns, file, r, key, klen, false, rd, w);
 	if (rc != -EBADMSG)
 		return rc;
 	rc = compact_was(ns, file);
@@ -210,7 +260,7 @@ static int get_user(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_
 	if (data_fd(ns, e->file, e->data_off, &f) == 0) {
 		rc = record_read(ns, f, e->data_off, &want, rd);
 		fd_put(ns->eng, f);
-		if (rc != -EBADMSG)
+		if (rc != -EBADMSG && rc != -EAGAIN)
 			return rc;
 	}
 	return get_by_index(ns, key, klen, rd, w);
@@ -225,6 +275,11 @@ int zdb_get(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd
 	if (klen == 0 || klen > ZDB_KEY_MAX)
 		return -ENOENT;
 	return get_user(ns, key, klen, rd, w);
+}
+
+void zdb_read_failed(struct zdb_ns *ns)
+{
+	(void)bad_record(ns);
 }
 
 void zdb_read_end(struct zdb_ns *ns, struct zdb_read *rd)

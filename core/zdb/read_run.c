@@ -41,7 +41,7 @@ static int pread_record(const struct zdb_read *rd, uint8_t *head, void *payload)
 	ssize_t n;
 
 	do
-		n = sys->preadv(rd->file->fd, iov, 2, (off_t)rd->offset);
+		n = sys->preadv2(rd->file->fd, iov, 2, (off_t)rd->offset, 0);
 	while (n < 0 && errno == EINTR);
 	if (n < (ssize_t)hs)
 		return -EIO;
@@ -53,7 +53,7 @@ static int pread_record(const struct zdb_read *rd, uint8_t *head, void *payload)
 
 static int head_same(const struct zdb_read *rd, const uint8_t *head)
 {
-	struct want w = {rd->key, rd->klen, true, rd->length, rd->crc};
+	struct want w = {rd->key, rd->klen, true, true, rd->length, rd->crc};
 	struct dat_rec r;
 
 	dat_decode(&r, head);
@@ -110,6 +110,14 @@ int zdb_read_verify(const struct zdb_read *rd, uint32_t from, uint32_t count)
 		left -= n;
 	}
 	return rc != 0 ? rc : crc == rd->crc ? 0 : -EIO;
+}
+
+void zdb_read_ahead(const struct zdb_read *rd, uint32_t from, uint32_t count)
+{
+	if (rd->data == NULL && from <= rd->length && count <= rd->length - from)
+		(void)sys->posix_fadvise(rd->file->fd, (off_t)rd->offset,
+					 (off_t)(DAT_RECORD + rd->klen + (uint64_t)from + count),
+					 POSIX_FADV_WILLNEED); /* else it comes in pieces */
 }
 
 struct mapped_check {

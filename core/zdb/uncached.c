@@ -8,7 +8,7 @@
  * value later for the first time reads the disk. A single writer's values stay in the cache as ever.
  *
  * That is good as long as the disk keeps pace. A slow one would be waited for, once its queue is full, where the cache takes a burst: so the pace of these
- * writes is looked at, and when it is below what makes them worth it, the next ones go through the cache.
+ * writes is looked at, and when it is below what makes them worth it for a while, the next ones go through the cache.
  */
 #include "core/zdb/zdb_int.h"
 
@@ -16,7 +16,10 @@
 	(32u << 20) /* bytes that are judged together: a single call may wait for a processor */
 #define UNCACHED_MIB_NS                                                                                      \
 	1500000u /* the slowest pace, 700 MB/s; a page cache whose memory is at hand takes 0.25 ms */
-#define UNCACHED_REST (512u << 20) /* bytes through the cache after a sample that was slower */
+#define UNCACHED_PATIENCE 3u /* slow samples in a row: one may be another's work */
+#define UNCACHED_REST                                                                                        \
+	(512u << 20) /* bytes through the cache then; after each try that fails twice as many, */
+#define UNCACHED_REST_MAX (16ull << 30) /* up to so many */
 
 #ifndef RWF_DONTCACHE
 #define RWF_DONTCACHE 0x80 /* linux/fs.h, since 6.14 */
@@ -31,10 +34,22 @@ int uncached_flags(const struct zdb *eng, bool bulk)
 
 static void judge(struct uncached *u)
 {
-	if (u->took_ns / (u->bytes >> 20) > UNCACHED_MIB_NS)
-		u->rest = UNCACHED_REST;
+	bool slow = u->took_ns / (u->bytes >> 20) > UNCACHED_MIB_NS;
+
 	u->bytes = 0;
 	u->took_ns = 0;
+	if (!slow) {
+		u->slow = 0;
+		u->next_rest = UNCACHED_REST;
+	} else if (++u->slow >= UNCACHED_PATIENCE) { /* it stays so: the next try is one sample */
+		u->rest = u->next_rest;
+		u->next_rest = u->rest * 2 < UNCACHED_REST_MAX ? u->rest * 2 : UNCACHED_REST_MAX;
+	}
+}
+
+void uncached_init(struct uncached *u)
+{
+	*u = (struct uncached){.next_rest = UNCACHED_REST};
 }
 
 void uncached_landed(struct zdb *eng, int flags, const struct flown *flown)

@@ -329,6 +329,13 @@ struct zdb_waiter {
 /* Stops waiting; no-op when idle.  wake is not called. */
 void zdb_waiter_cancel(struct zdb_waiter *w);
 
+/* Where a payload that was not read yet lies. */
+enum zdb_where {
+	ZDB_CACHED,  /* in the page cache */
+	ZDB_COLD,    /* on the disk: who reads it will wait */
+	ZDB_UNKNOWN, /* it is not mapped */
+};
+
 /*
  * A read that was started.  `data` != NULL: the whole payload, verified, borrowed until the next engine call.
  * `data` == NULL: call zdb_read_run() with a buffer, then zdb_read_end().  Either way zdb_read_end() is a must
@@ -339,6 +346,7 @@ struct zdb_read {
 	uint32_t timestamp;
 	uint32_t crc;
 	const uint8_t *data;
+	enum zdb_where where;
 	/* private from here */
 	struct zdb_fd *file;
 	const uint8_t *mapped; /* the record, when its file is mapped */
@@ -361,6 +369,12 @@ int zdb_get(struct zdb_ns *ns, const void *key, size_t klen, struct zdb_read *rd
 int zdb_read_run(const struct zdb_read *rd, uint32_t from, uint32_t count, void *dst);
 
 /*
+ * Any thread.  Has the disk read what one of the functions below will want, in one piece and no more than that, where they would have it read ahead.
+ * For one that is, or may be, cold.
+ */
+void zdb_read_ahead(const struct zdb_read *rd, uint32_t from, uint32_t count);
+
+/*
  * For a caller that sends payload bytes from the file itself, by sendfile(2): any thread.  verify checks what
  * zdb_read_run() would check for the same range, and leaves the pages in the cache: 0 or -EIO.  place tells descriptor and
  * offset of payload byte `from`; the descriptor is the engine's, and good until zdb_read_end().  Segments are never rewritten, so
@@ -376,6 +390,9 @@ void zdb_read_place(const struct zdb_read *rd, uint32_t from, int *fd, uint64_t 
  * 0, -EIO, -EOPNOTSUPP it is not mapped: for the two above.
  */
 int zdb_read_mapped(const struct zdb_read *rd, uint32_t from, uint32_t count, const uint8_t **payload);
+
+/* Owner thread.  What was started came to -EIO: the figures know it, as they do of small payloads. */
+void zdb_read_failed(struct zdb_ns *ns);
 
 /* Owner thread.  Ends a read that zdb_get() and friends returned 0 for. */
 void zdb_read_end(struct zdb_ns *ns, struct zdb_read *rd);

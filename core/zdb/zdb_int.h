@@ -7,6 +7,7 @@
  *   map     data files mapped for big reads
  *   file    descriptor cache, append ends         index   index records: lookup, overlay, appends, applying rewrites
  *   mark    marker and sums                       write   set and del
+ *   cold    whether a big payload is in the page cache
  *   read    get, check, raw, waiters              scan    scan, history, cursors
  *   sync    split sync, tick                      rotate  rotation, cut
  *   ahead   the next pair before the closed one is durable
@@ -91,7 +92,9 @@ struct flown {
 struct uncached {
 	bool refused;
 	uint64_t bytes, took_ns; /* of this sample */
+	unsigned slow;           /* samples in a row */
 	uint64_t rest;           /* bytes that go through the cache before the next try */
+	uint64_t next_rest;
 };
 
 #define FD_BUCKETS 256u
@@ -180,6 +183,8 @@ struct zdb_ns {
 	bool record_since;  /* a record came since then */
 
 	uint32_t read_guess; /* payload bytes that the first read of a record of unknown size asks for */
+	unsigned read_big;   /* counts down since one stayed in its file, ... */
+	uint32_t big_guess;  /* ... which was so long */
 
 	/* figures */
 	uint64_t entries, data_size, key_bytes, next_id;
@@ -271,6 +276,7 @@ struct zdb {
 	unsigned flight_spares_count;
 	struct zdb_flight *flights_over; /* whose owner has not heard of it yet */
 	struct uncached uncached;
+	bool no_nowait; /* the file system cannot tell what is in the page cache */
 	uint64_t hash_seed, next_ns_id, now_ms;
 	struct zdb_waiter *waking;
 	uint64_t waiting;
@@ -307,6 +313,8 @@ ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf
  * inside. They stay while the file is referenced, and are read under mem_guard_run() only.
  */
 const uint8_t *map_at(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size);
+/* Whether all of these bytes of a map are in the page cache: nobody waits for the disk who reads them now. */
+enum zdb_where map_where(const uint8_t *bytes, size_t size);
 void map_drop(struct zdb *eng, struct zdb_fd *f); /* no-op without one */
 void maps_tick(struct zdb *eng, uint64_t now_ms, uint64_t *next_ms);
 
@@ -371,6 +379,7 @@ uint32_t flight_end(const struct tail *t);
 uint32_t flight_from(const struct tail *t);
 
 /* ---- uncached.c */
+void uncached_init(struct uncached *u);
 /* Flags of pwritev2 for a flight that takes off. bulk: its log is filled faster than it is written. */
 int uncached_flags(const struct zdb *eng, bool bulk);
 void uncached_landed(struct zdb *eng, int flags, const struct flown *flown);
@@ -477,12 +486,23 @@ void ahead_release(struct zdb_ns *ns); /* forgets it, touches no file */
 /* At load, before the files are listed. */
 int ahead_settle(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_size);
 
+/* ---- cold.c */
+/* A payload was so long; some of the next ones may be as big as the last big one. */
+void big_note(struct zdb_ns *ns, uint32_t len);
+/*
+ * Reads the head of a record that may be big, without waiting for the disk: -EAGAIN: it, or what probably follows it, is not in the page cache;
+ * -EOPNOTSUPP: that cannot be told.  seen: set when it is known of more than the head, to so many bytes from `off` on.
+ */
+ssize_t cold_head(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t size, uint32_t off,
+		  size_t *seen);
+
 /* ---- missing.c: data_open(), missing_wake(), missing_tick(); read_run.c: head_check(); the others: read.c */
 /* What a record must be for a reader: its key, and length and CRC where the index told them. */
 struct want {
 	const void *key;
 	size_t klen;
-	bool exact; /* len and crc are known */
+	bool exact;  /* len and crc are known */
+	bool newest; /* the index cannot have been overtaken: what is there instead is damage */
 	uint32_t len, crc;
 };
 /*

@@ -489,6 +489,8 @@ enum verdict cmd_history(struct call *call)
 		payload = mem_alloc(rd.length + 1);
 		err = payload ? zdb_read_run(&rd, 0, rd.length, payload) : -ENOMEM;
 	}
+	if (err == -EIO)
+		zdb_read_failed(c->ns);
 	if (err) {
 		reply_error(c, "Internal Error");
 		goto out;

@@ -25,11 +25,13 @@
 #define DIRECT_ANY   (16u << 10)  /* this much goes at once, whatever else the client has asked for already */
 #define SEND_PIECE   (256u << 10) /* of one sendfile: others get their turn */
 #define HELP_US      2000         /* of a turn: then others get theirs */
+#define PAYLOADS_MAX 64u          /* spare ones */
 #define LINE_END     "\r\n"
 #define LINE_END_LEN 2u
 #define LOST         "a payload that was verified cannot be read"
 
 struct payload {
+	struct payload *next; /* spare */
 	struct worker_job job;
 	struct client *c;
 	struct zdb_ns *ns; /* referenced */
@@ -67,6 +69,40 @@ bool payload_sending(const struct client *c)
 	return c->payload && c->payload->sending && c->payload->sent < payload_end(c->payload);
 }
 
+static struct payload *payload_take(struct zdbd *d)
+{
+	struct payload *p = d->payloads;
+
+	if (!p)
+		return mem_calloc(1, sizeof(*p));
+	d->payloads = p->next;
+	d->payloads_count--;
+	*p = (struct payload){0};
+	return p;
+}
+
+static void payload_give(struct zdbd *d, struct payload *p)
+{
+	if (d->payloads_count == PAYLOADS_MAX) {
+		mem_free(p);
+		return;
+	}
+	p->next = d->payloads;
+	d->payloads = p;
+	d->payloads_count++;
+}
+
+void payloads_release(struct zdbd *d)
+{
+	struct payload *p;
+
+	while ((p = d->payloads)) {
+		d->payloads = p->next;
+		mem_free(p);
+	}
+	d->payloads_count = 0;
+}
+
 void payload_drop(struct client *c)
 {
 	struct payload *p = c->payload;
@@ -75,7 +111,7 @@ void payload_drop(struct client *c)
 		return;
 	zdb_read_end(p->ns, &p->rd);
 	zdb_ns_unref(p->ns);
-	mem_free(p);
+	payload_give(c->d, p);
 	c->payload = NULL;
 }
 
@@ -238,14 +274,16 @@ static void send_pages(struct payload *p, const uint8_t *data)
 static void payload_run(struct worker_job *job)
 {
 	struct payload *p = job->ctx;
-	long waits = waits_so_far();
+	bool guess = p->rd.where == ZDB_UNKNOWN;
+	long waits = guess ? waits_so_far() : 0;
 	const uint8_t *data = NULL;
 
-	/* cold, a map would have the disk read page by page */
-	p->err = p->warm ? zdb_read_mapped(&p->rd, p->from, p->count, &data) : -EOPNOTSUPP;
+	if (!p->warm)
+		zdb_read_ahead(&p->rd, p->from, p->count);
+	p->err = zdb_read_mapped(&p->rd, p->from, p->count, &data);
 	if (p->err == -EOPNOTSUPP)
 		p->err = zdb_read_verify(&p->rd, p->from, p->count);
-	p->waited = waits_so_far() != waits;
+	p->waited = guess && waits_so_far() != waits;
 	if (!p->err && data && p->socket >= 0)
 		(p->by_reference ? send_pages : send_rest)(p, data);
 }
@@ -264,6 +302,8 @@ static void payload_ended(struct payload *p)
 	struct zdbd *d = c->d;
 
 	p->verified = true;
+	if (p->err == -EIO)
+		zdb_read_failed(p->ns);
 	if (p->waited)
 		d->reads_slow_until_ms = loop_now_ms(d->loop) + READ_SLOW_MS;
 	d->stats.tx_bytes += p->sent;
@@ -285,12 +325,15 @@ static void payload_done(struct worker_job *job)
 }
 
 /*
- * A read that had to wait for the disk shows that the cache is cold: for a while then workers read, and nobody else waits. (Only the
- * time would not do: on a busy machine it is long because others run.)
+ * Where the file system does not tell, a read that had to wait for the disk shows that the cache is cold: for a while then workers read, and nobody
+ * else waits. (Only the time would not do: on a busy machine it is long because others run.)
  */
-static bool is_cold(const struct zdbd *d)
+static bool is_cold(const struct zdbd *d, const struct zdb_read *rd)
 {
-	return d->read_pool && loop_now_ms(d->loop) < d->reads_slow_until_ms;
+	bool cold = rd->where == ZDB_COLD ||
+		    (rd->where == ZDB_UNKNOWN && loop_now_ms(d->loop) < d->reads_slow_until_ms);
+
+	return cold && d->read_pool;
 }
 
 /*
@@ -421,7 +464,7 @@ enum verdict payload_finish(struct client *c)
 static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t from, uint32_t count)
 {
 	int socket = may_leave_after_others(c) ? c->io.fd : -1;
-	struct payload *p = c->dead ? NULL : mem_calloc(1, sizeof(*p));
+	struct payload *p = c->dead ? NULL : payload_take(c->d);
 
 	if (!p) {
 		zdb_read_end(c->ns, rd);
@@ -437,7 +480,7 @@ static enum verdict reply_big(struct client *c, struct zdb_read *rd, uint32_t fr
 	p->head_len = (uint32_t)resp_bulk_header(p->head, count);
 	p->socket = socket;
 	p->by_reference = c->is_unix;
-	p->warm = !is_cold(c->d);
+	p->warm = !is_cold(c->d, rd);
 	c->payload = p;
 	if (payload_submit(p))
 		return BLOCKED;

@@ -113,8 +113,10 @@ static void on_tick(struct loop_timer *timer)
 	rotations_retry(d);
 	if (d->opt.rotate_ms)
 		rotate_by_age(d);
-	if (list_is_empty(&d->pending) && d->in_total == 0)
+	if (list_is_empty(&d->pending) && d->in_total == 0) {
 		spares_release(d);
+		payloads_release(d);
+	}
 	loop_timer_start(d->loop, &d->tick, TICK_MS);
 }
 
@@ -726,6 +728,7 @@ void zdbd_free(struct zdbd *d)
 	spool_close(d->spool);
 	lent_recycle(d);
 	spares_release(d);
+	payloads_release(d);
 	buf_release(&d->listing);
 	mem_free(d->scratch);
 	mem_free(d->crash);

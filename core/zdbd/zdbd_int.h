@@ -216,6 +216,8 @@ bool flight_awaited(struct client *c);
 int buffer_reserve(struct zdbd *d, struct buf *b, size_t more);
 void buffer_idle(struct zdbd *d, struct buf *b);
 void spares_release(struct zdbd *d);
+/* payload.c: those that it keeps for the next reads. */
+void payloads_release(struct zdbd *d);
 
 /*
  * lent.c. What zdb_set_lent() takes for a value of the request at hand; NULL: it must be copied. _end: the request is done; `in` may be
@@ -490,6 +492,8 @@ struct zdbd {
 	size_t clients_count, clients_max;
 	uint64_t next_client;
 	uint8_t *scratch;
+	struct payload *payloads; /* spare ones */
+	unsigned payloads_count;
 	struct buf spares[SPARES_MAX];
 	size_t spares_count, spare_bytes;
 	uint64_t in_total;

@@ -28,13 +28,26 @@ def value_of(key, version):
 
 
 class Readers:
-    """Clients that read random keys until they are told to stop, and compare every byte."""
+    """Clients that read random keys until they are told to stop, and compare every byte; now and then the page cache forgets a segment."""
 
     def __init__(self, s, rng, count, versions):
         self.s, self.versions, self.over, self.bad, self.read = s, versions, False, [], 0
         self.threads = [threading.Thread(target=self.play, args=(random.Random(rng.random()), i % 2 == 1)) for i in range(count)]
+        self.threads.append(threading.Thread(target=self.cool, args=(random.Random(rng.random()),)))
         for t in self.threads:
             t.start()
+
+    def cool(self, rng):
+        directory = self.s.file('data', 'default')
+        while not self.over:
+            names = [n for n in os.listdir(directory) if re.fullmatch('d[0-9]+', n)]
+            try:
+                fd = os.open(os.path.join(directory, rng.choice(names)), os.O_RDONLY)
+            except FileNotFoundError:
+                continue                   # evicted or compacted away
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(fd)
+            time.sleep(rng.random() / 100)
 
     def play(self, rng, tcp):
         try:

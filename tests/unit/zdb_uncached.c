@@ -84,7 +84,7 @@ static void open_book(struct book *b, bool uncached)
 	table.clock_gettime = watched_clock;
 	sys = &table;
 	zu_setup(&b->u, ZDB_USER);
-	b->u.opt.datasize = 2000u * MIB;
+	b->u.opt.datasize = 4000u * MIB;
 	b->u.opt.uncached = uncached;
 	fleet_init(&b->fleet, &b->u.opt);
 	assert_int_equal(zu_open(&b->u), 0);
@@ -104,16 +104,22 @@ static void fill_value(uint8_t *v, unsigned number)
 		v[i] = (uint8_t)(number * 7 + i * 3 + i / 251);
 }
 
-static void put(struct book *b, unsigned number)
+static void put_value(struct book *b, unsigned number, const uint8_t *v)
 {
-	static uint8_t v[SIZE];
 	struct zdb_set_result r;
 	char name[16];
 
-	fill_value(v, number);
 	assert_int_equal(fleet_set(&b->fleet, b->u.ns, name,
 				   (size_t)snprintf(name, sizeof(name), "k%u", number), v, SIZE, 1, &r),
 			 0);
+}
+
+static void put(struct book *b, unsigned number)
+{
+	static uint8_t v[SIZE];
+
+	fill_value(v, number);
+	put_value(b, number, v);
 }
 
 static void all_there(struct book *b, unsigned count)
@@ -221,16 +227,19 @@ static void a_disk_that_fails_is_no_refusal(void **state)
 	close_book(&b);
 }
 
-/* Writes a stream of so many MiB. */
-static void stream(struct book *b, unsigned mib)
+/* Writes a stream of so many MiB; how many of them past the cache. */
+static uint64_t stream(struct book *b, unsigned mib)
 {
+	static const uint8_t v[SIZE] = {1};
+
 	watch.cached_bytes = watch.uncached_bytes = 0;
 	while (watch.cached_bytes + watch.uncached_bytes < (uint64_t)mib * MIB) {
 		for (unsigned i = 0; i < 22; i++) /* two flights */
-			put(b, i);
+			put_value(b, i, v);
 		assert_int_equal(zdb_flush(b->u.eng), 0);
 		assert_int_equal(fleet_end_all(&b->fleet), 0);
 	}
+	return watch.uncached_bytes / MIB;
 }
 
 static void a_slow_disk_gets_the_cache(void **state)
@@ -241,19 +250,31 @@ static void a_slow_disk_gets_the_cache(void **state)
 	open_book(&b, true);
 	watch.hollow = true;
 	watch.mib_ns = 500000; /* 2 GB/s */
-	stream(&b, 100);
-	assert_int_equal(watch.cached_bytes, 0);
-	watch.mib_ns = 5000000; /* 200 MB/s */
-	stream(&b, 100);
-	assert_in_range(watch.uncached_bytes, 1,
-			70 * MIB); /* until it was noticed: a sample, and what had begun of one */
-	stream(&b, 300);
-	assert_int_equal(watch.uncached_bytes, 0);
+	assert_true(stream(&b, 100) >= 100);
+	watch.mib_ns = 5000000;                    /* 200 MB/s */
+	assert_in_range(stream(&b, 200), 60, 130); /* three samples, and what had begun of one */
+	assert_int_equal(stream(&b, 380), 0);
+	assert_in_range(stream(&b, 100), 30, 40); /* a try */
+	assert_int_equal(stream(&b, 900), 0);     /* now for 1 GiB */
 	watch.mib_ns = 500000;
-	stream(&b, 300); /* it tries again, and stays with it */
-	assert_in_range(watch.uncached_bytes, 50 * MIB, 250 * MIB);
-	stream(&b, 100);
-	assert_int_equal(watch.cached_bytes, 0);
+	assert_in_range(stream(&b, 300), 150, 290);
+	assert_true(stream(&b, 100) >= 100);
+	close_book(&b);
+}
+
+static void one_slow_sample_says_nothing(void **state)
+{
+	struct book b;
+
+	(void)state;
+	open_book(&b, true);
+	watch.hollow = true;
+	for (unsigned i = 0; i < 5; i++) {
+		watch.mib_ns = 5000000;
+		assert_true(stream(&b, 34) >= 34);
+		watch.mib_ns = 500000;
+		assert_true(stream(&b, 66) >= 66);
+	}
 	close_book(&b);
 }
 
@@ -265,6 +286,7 @@ int main(void)
 		cmocka_unit_test(a_file_system_without),
 		cmocka_unit_test(a_disk_that_fails_is_no_refusal),
 		cmocka_unit_test(a_slow_disk_gets_the_cache),
+		cmocka_unit_test(one_slow_sample_says_nothing),
 	};
 
 	test_in_memory();

@@ -45,6 +45,8 @@ static atomic_uint mapped; /* maps that were made */
 static atomic_uint flown;  /* writes by other threads than the loop's */
 static atomic_bool gate;   /* those stand before their first byte while it is closed */
 static atomic_bool broken; /* those fail */
+static atomic_bool chilly; /* of many values it is said that they are not in the page cache */
+static atomic_uint dice;
 
 /* ---------------------------------------------------------------------------------------------------- the values */
 
@@ -390,6 +392,29 @@ static void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, o
 	return sys_real.mmap(addr, len, prot, flags, fd, off);
 }
 
+static bool is_cold(void)
+{
+	return atomic_load(&chilly) && atomic_fetch_add(&dice, 1) * 2654435761u >> 30 == 0;
+}
+
+static ssize_t chilly_preadv2(int fd, const struct iovec *iov, int count, off_t off, int flags)
+{
+	if (flags == RWF_NOWAIT && is_cold()) {
+		errno = EAGAIN;
+		return -1;
+	}
+	return sys_real.preadv2(fd, iov, count, off, 0);
+}
+
+static int chilly_mincore(void *addr, size_t size, unsigned char *pages)
+{
+	int rc = sys_real.mincore(addr, size, pages);
+
+	if (rc == 0 && is_cold())
+		pages[size / 8192] = 0;
+	return rc;
+}
+
 static ssize_t watched_pwritev2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
 	if (!pthread_equal(pthread_self(), rig.thread)) {
@@ -411,11 +436,14 @@ static int setup(void **state)
 	table = sys_real;
 	table.mmap = counted_mmap;
 	table.pwritev2 = watched_pwritev2;
+	table.preadv2 = chilly_preadv2;
+	table.mincore = chilly_mincore;
 	sys = &table;
 	atomic_store(&mapped, 0);
 	atomic_store(&flown, 0);
 	atomic_store(&gate, false);
 	atomic_store(&broken, false);
+	atomic_store(&chilly, false);
 	zr_setup(&rig);
 	rig.opt.listen = "127.0.0.1";
 	rig.opt.datasize = 2u << 20;
@@ -435,6 +463,14 @@ static void with_maps(void **state)
 	(void)state;
 	play();
 	assert_true(atomic_load(&mapped) > 0);
+}
+
+static void often_cold(void **state)
+{
+	(void)state;
+	atomic_store(&chilly, true);
+	play();
+	assert_true(atomic_load(&dice) > 100);
 }
 
 static void without_maps(void **state)
@@ -624,6 +660,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(with_maps, setup, teardown),
+		cmocka_unit_test_setup_teardown(often_cold, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(with_few_maps, setup, teardown),
 		cmocka_unit_test_setup_teardown(cut_under_map, setup, teardown),

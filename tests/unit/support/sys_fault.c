@@ -202,14 +202,14 @@ static size_t sum_parts(const struct iovec *iov, int count)
 
 #define PARTS_MAX 1024
 
-static ssize_t f_preadv(int fd, const struct iovec *iov, int count, off_t off)
+static ssize_t f_preadv2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
 	struct iovec parts[PARTS_MAX];
 	size_t len = sum_parts(iov, count);
 
 	if (transfer_fails(SYS_CALL_READ, fd, &len))
 		return -1;
-	return F.lower->preadv(fd, parts, cut_parts(parts, iov, count, len), off);
+	return F.lower->preadv2(fd, parts, cut_parts(parts, iov, count, len), off, flags);
 }
 
 static ssize_t f_writev(int fd, const struct iovec *iov, int count)
@@ -394,6 +394,11 @@ static int f_munmap(void *addr, size_t len)
 	return F.lower->munmap(addr, len);
 }
 
+static int f_mincore(void *addr, size_t len, unsigned char *vec)
+{
+	return F.lower->mincore(addr, len, vec);
+}
+
 static int f_clock_gettime(clockid_t clock, struct timespec *ts)
 {
 	uint64_t ms;
@@ -421,7 +426,7 @@ static const struct sys_ops fault_table = {
 	.close = f_close,
 	.read = f_read,
 	.pread = f_pread,
-	.preadv = f_preadv,
+	.preadv2 = f_preadv2,
 	.write = f_write,
 	.pwrite = f_pwrite,
 	.writev = f_writev,
@@ -455,6 +460,7 @@ static const struct sys_ops fault_table = {
 	.readdir = f_readdir,
 	.closedir = f_closedir,
 	.mmap = f_mmap,
+	.mincore = f_mincore,
 	.munmap = f_munmap,
 	.clock_gettime = f_clock_gettime,
 	.getrandom = f_getrandom,

@@ -35,7 +35,7 @@ enum sys_call {
 	SYS_CALL_ANY, /* any call that can fail in real life: all below but close, readdir, closedir and the clock */
 	SYS_CALL_OPEN, /* open, openat */
 	SYS_CALL_CLOSE,
-	SYS_CALL_READ,  /* read, pread, preadv */
+	SYS_CALL_READ,  /* read, pread, preadv2 */
 	SYS_CALL_WRITE, /* write, pwrite, writev, pwritev2 */
 	SYS_CALL_LSEEK,
 	SYS_CALL_SYNC, /* fsync, fdatasync, syncfs */
