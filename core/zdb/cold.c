@@ -32,15 +32,15 @@ static void copy(void *ctx)
 	memcpy(c->to, c->from, c->size);
 }
 
-/* From the map, when all of what the record will probably be is there. */
-static ssize_t mapped_head(const struct zdb_ns *ns, const uint8_t *at, void *buf, size_t size, size_t *seen)
+/* From the map, when all of what the record will probably be is there: `whole` bytes. */
+static ssize_t mapped_head(const uint8_t *at, void *buf, size_t size, size_t whole, size_t *seen)
 {
 	struct copying c = {buf, at, size};
 
-	if (map_where(at, size + ns->big_guess) != ZDB_CACHED)
+	if (map_where(at, whole) != ZDB_CACHED || !mem_guard_run(copy, &c))
 		return -EAGAIN;
-	*seen = size + ns->big_guess;
-	return mem_guard_run(copy, &c) ? (ssize_t)size : -EAGAIN;
+	*seen = whole;
+	return (ssize_t)size;
 }
 
 /* Of what the page cache has: -EAGAIN: not all of it. */
@@ -62,14 +62,17 @@ static ssize_t cached_head(struct zdb_ns *ns, const struct zdb_fd *f, void *buf,
 	return -EOPNOTSUPP;
 }
 
-ssize_t cold_head(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t size, uint32_t off,
-		  size_t *seen)
+ssize_t cold_head(struct zdb_ns *ns, const struct zdb_fd *f, uint32_t off, size_t head, void *buf,
+		  size_t size, size_t *seen)
 {
-	uint32_t end = f == ns->data.f ? ns->data.written : UINT32_MAX;
+	size_t whole = head + ns->big_guess > size ? head + ns->big_guess : size;
+	uint64_t end = f->map_size;
 	ssize_t n;
 
-	if (f->map != NULL && off + (uint64_t)size + ns->big_guess <= (end < f->map_size ? end : f->map_size))
-		n = mapped_head(ns, f->map + off, buf, size, seen);
+	if (f == ns->data.f && end > ns->data.written)
+		end = ns->data.written;
+	if (f->map != NULL && off + (uint64_t)whole <= end)
+		n = mapped_head(f->map + off, buf, size, whole, seen);
 	else
 		n = cached_head(ns, f, buf, size, off);
 	if (n > 0)

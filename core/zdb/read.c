@@ -78,35 +78,34 @@ static const uint8_t *memory_payload(const struct zdb_ns *ns, uint32_t off, uint
 	return b != NULL && have >= len ? b : NULL;
 }
 
-/* With which care the start of a record is read. */
-enum care {
-	NO_CARE,
-	NO_WAIT,    /* -EAGAIN rather than wait for the disk */
-	NOT_NEEDED, /* -EAGAIN also when its file is mapped: who reads the rest looks at it */
+/* The start of a record: what is wanted of it, and what came. */
+struct start {
+	size_t head, size; /* before the payload; to be read */
+	enum {
+		NO_CARE,
+		NO_WAIT,    /* -EAGAIN rather than wait for the disk */
+		NOT_NEEDED, /* -EAGAIN also when its file is mapped: who reads the rest looks at it */
+	} care;
+	const uint8_t *bytes; /* in the window of the active file, or in the scratch buffer */
+	size_t seen;          /* so many from the start on are known to be in the page cache */
 };
 
-/*
- * The first bytes of the record at (f, off): in the window of the active file, else read into the scratch buffer, `size`
- * of them.  How many are at *bytes, or a negative code.  seen: so many from `off` on are known to be in the page cache.
- */
-static ssize_t record_start(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size, enum care care,
-			    const uint8_t **bytes, size_t *seen)
+/* How many bytes came, or a negative code. */
+static ssize_t record_start(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, struct start *s)
 {
-	ssize_t n;
+	uint8_t *scratch = ns->eng->scratch;
+	ssize_t n = -EOPNOTSUPP;
+	size_t have;
 
-	if (f == ns->data.f) {
-		size_t have;
-
-		*bytes = tail_peek(&ns->data, off, &have);
-		if (*bytes != NULL)
-			return (ssize_t)have;
-	}
-	*bytes = ns->eng->scratch;
-	*seen = 0;
-	if (care == NOT_NEEDED && f->map != NULL)
+	s->bytes = f == ns->data.f ? tail_peek(&ns->data, off, &have) : NULL;
+	if (s->bytes != NULL)
+		return (ssize_t)have;
+	s->bytes = scratch;
+	if (s->care == NOT_NEEDED && f->map != NULL)
 		return -EAGAIN;
-	n = care != NO_CARE ? cold_head(ns, f, ns->eng->scratch, size, off, seen) : -EOPNOTSUPP;
-	return n == -EOPNOTSUPP ? data_read(ns, f, ns->eng->scratch, size, off) : n;
+	if (s->care != NO_CARE)
+		n = cold_head(ns, f, off, s->head, scratch, s->size, &s->seen);
+	return n == -EOPNOTSUPP ? data_read(ns, f, scratch, s->size, off) : n;
 }
 
 /* A big payload that the index has named, unread. */
@@ -140,17 +139,14 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 		       struct zdb_read *rd)
 {
 	size_t head = DAT_RECORD + w->klen, size = head + (w->exact ? w->len : ns->read_guess);
+	struct start start = {.head = head, .size = size > SCRATCH_SIZE ? head : size};
 	const uint8_t *b, *payload;
 	struct dat_rec r;
-	enum care care = NO_CARE;
-	size_t seen = 0;
 	ssize_t n;
 
 	if (can_be_unseen(ns, w) && (w->exact ? size > SCRATCH_SIZE : ns->read_big > 0))
-		care = w->exact ? NOT_NEEDED : NO_WAIT;
-	if (size > SCRATCH_SIZE)
-		size = head;
-	n = record_start(ns, f, off, size, care, &b, &seen);
+		start.care = w->exact ? NOT_NEEDED : NO_WAIT;
+	n = record_start(ns, f, off, &start);
 	if (n == -EAGAIN && w->exact) {
 		read_unseen(ns, f, off, w, rd);
 		return 0;
@@ -159,6 +155,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 		return (int)n;
 	if ((size_t)n < head)
 		return -EBADMSG;
+	b = start.bytes;
 	dat_decode(&r, b);
 	if (head_check(&r, b + DAT_RECORD, w) != 0)
 		return -EBADMSG;
@@ -175,7 +172,7 @@ static int record_read(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, const 
 		if ((size_t)n < head + r.len)
 			payload = memory_payload(ns, off + (uint32_t)head, r.len);
 	} else if (head + r.len > SCRATCH_SIZE) {
-		read_later(ns, f, off, w, rd, seen);
+		read_later(ns, f, off, w, rd, start.seen);
 		return 0;
 	} else if ((size_t)n < head + r.len) {
 		size_t rest = head + r.len - (size_t)n;

@@ -490,11 +490,11 @@ int ahead_settle(struct zdb_ns *ns, const struct mark *m, char *why, size_t why_
 /* A payload was so long; some of the next ones may be as big as the last big one. */
 void big_note(struct zdb_ns *ns, uint32_t len);
 /*
- * Reads the head of a record that may be big, without waiting for the disk: -EAGAIN: it, or what probably follows it, is not in the page cache;
- * -EOPNOTSUPP: that cannot be told.  seen: set when it is known of more than the head, to so many bytes from `off` on.
+ * Reads `size` bytes of a record that may be big and has `head` bytes before its payload, without waiting for the disk: -EAGAIN: these, or what
+ * probably follows them, are not in the page cache; -EOPNOTSUPP: that cannot be told.  seen: set when it is known of more than these: to so many bytes from `off` on.
  */
-ssize_t cold_head(struct zdb_ns *ns, const struct zdb_fd *f, void *buf, size_t size, uint32_t off,
-		  size_t *seen);
+ssize_t cold_head(struct zdb_ns *ns, const struct zdb_fd *f, uint32_t off, size_t head, void *buf,
+		  size_t size, size_t *seen);
 
 /* ---- missing.c: data_open(), missing_wake(), missing_tick(); read_run.c: head_check(); the others: read.c */
 /* What a record must be for a reader: its key, and length and CRC where the index told them. */

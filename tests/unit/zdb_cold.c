@@ -199,7 +199,8 @@ static void nobody_waits(enum zdb_mode mode)
 		assert_int_equal(get(n, &rd), 0);
 		assert_int_equal(rd.where, ZDB_COLD);
 		assert_int_equal(watch.waited, 0);
-		assert_int_equal(watch.asked, 0);
+		assert_in_range(watch.asked, 0,
+				n == 2); /* of the last one, the map may be too short for a guess */
 		zdb_read_ahead(&rd, 0, BIG);
 		assert_int_equal(watch.ahead_size, HEAD + klen + BIG);
 		assert_true(n == 0 || watch.ahead_at == at + (off_t)(HEAD + klen + BIG));
