@@ -79,6 +79,11 @@ bool err_no_room(int code)
 	return abs(code) == ENOSPC || abs(code) == EDQUOT;
 }
 
+bool err_unsupported(int code)
+{
+	return abs(code) == EOPNOTSUPP || abs(code) == EINVAL || abs(code) == ENOSYS;
+}
+
 int err_exit_code(int code)
 {
 	switch (abs(code)) {

@@ -33,6 +33,9 @@ const char *err_str(int code);
 /* Whether a code of either sign says that there is no room: of the disk, or of a quota (EDQUOT), which is handled alike. */
 bool err_no_room(int code);
 
+/* Whether it says that the kernel, or this kind of file, knows no such call or flag: another way has to do. */
+bool err_unsupported(int code);
+
 /* The exit code (core/base/applet.h) that our own verbs use for a code of either sign; 0 for 0. */
 int err_exit_code(int code);
 

@@ -58,7 +58,7 @@ static ssize_t cached_head(struct zdb_ns *ns, const struct zdb_fd *f, void *buf,
 		return n;
 	if (n >= 0 || errno == EAGAIN)
 		return -EAGAIN;
-	ns->eng->no_nowait = errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS;
+	ns->eng->no_nowait = err_unsupported(errno);
 	return -EOPNOTSUPP;
 }
 

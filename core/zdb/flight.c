@@ -93,7 +93,7 @@ static int flight_write(const struct zdb_flight *fl, bool *refused)
 		n = sys->pwritev2(fl->f->fd, iov, (int)count, (off_t)at, flags);
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && flags != 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS)) {
+		if (n < 0 && flags != 0 && err_unsupported(errno)) {
 			flags = 0;
 			*refused = true;
 			continue;

@@ -177,16 +177,13 @@ struct zdb_options {
 	 */
 	bool rotate_ahead;
 	/*
-	 * What fills a log in bulk (flights that follow each other) may leave the page cache when it is on the disk. Not worth it where closed segments
-	 * are read soon, by a hook or from a spool; only where the kernel's uncached writes can be trusted (kernel_is(6, 18)).
+	 * What fills a log in bulk may leave the page cache when it is on the disk (uncached.c): where nobody reads closed segments soon, on kernel_is(6, 18).
 	 */
 	bool uncached;
-	uint32_t ahead_min; /* bytes of log not durable that are worth it (0 = 1 MiB) */
-	uint32_t
-		flight_min; /* bytes that are worth a flight when a turn ends and none is in the air (0 = 192 KiB) */
+	uint32_t ahead_min;    /* bytes of log not durable that are worth it (0 = 1 MiB) */
+	uint32_t flight_min;   /* bytes worth a flight of their own when a turn ends (0 = 192 KiB) */
 	uint32_t prealloc_max; /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
-	uint64_t
-		file_max; /* the process may make files of so many bytes (0 = any): preallocating does not tell */
+	uint64_t file_max; /* how long files of this process may be (0 = any): preallocating does not tell */
 	/*
 	 * Bytes of data files that are mapped for zdb_read_mapped() at most; 0 = none ever. Who sets it has called mem_guard_install().
 	 */

@@ -225,12 +225,6 @@ static int send_file(struct payload *p, int socket)
 	return 0;
 }
 
-/* Not on this file system, or not to this socket. */
-static bool no_sendfile(int error)
-{
-	return error == EINVAL || error == ENOSYS || error == EOPNOTSUPP;
-}
-
 /* Sends what is left of the reply, as much as the socket takes. */
 static void send_rest(struct payload *p, const uint8_t *data)
 {
@@ -265,7 +259,7 @@ static void send_pages(struct payload *p, const uint8_t *data)
 		if (p->sent >= p->head_len && p->sent < payload_end(p))
 			error = send_file(p, p->socket);
 	} while (!error && p->sent > before);
-	if (error && !no_sendfile(error))
+	if (error && !err_unsupported(error))
 		p->send_errno = error;
 	else if (error || p->sent == payload_end(p))
 		send_rest(p, data);
@@ -414,7 +408,7 @@ bool payload_send(struct client *c)
 			if (payload_end(p) - p->sent <= OUT_HIGH)
 				send_copy(c);
 			return true;
-		} else if (no_sendfile(error)) {
+		} else if (err_unsupported(error)) {
 			send_copy(c);
 		} else {
 			client_drop(c, send_failure(error));
