@@ -67,8 +67,10 @@ static void *thread_main(void *arg)
 		pool->running--;
 		if (is_awaited) {
 			list_add_tail(&pool->done, &job->link);
-			/* The loop's lock is taken inside ours; the loop calls nothing under its own. */
+			/* not under the lock, which the loop takes first of all when it is woken */
+			pthread_mutex_unlock(&pool->lock);
 			loop_post(pool->loop, &pool->post);
+			pthread_mutex_lock(&pool->lock);
 		}
 	}
 	pthread_mutex_unlock(&pool->lock);
@@ -212,10 +214,10 @@ static int submit(struct worker_pool *pool, struct worker_job *job, bool wake)
 		job->is_cancelled = false;
 		list_add_tail(&pool->queue, &job->link);
 		pool->queued++;
-		if (wake)
-			pthread_cond_signal(&pool->wake);
 	}
 	pthread_mutex_unlock(&pool->lock);
+	if (wake && code == 0) /* not under the lock, which the thread takes first of all when it is woken */
+		pthread_cond_signal(&pool->wake);
 	return code;
 }
 

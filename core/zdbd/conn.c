@@ -38,14 +38,20 @@ static bool has_output(const struct client *c)
 	return c->out.len > 0 || payload_sending(c);
 }
 
-/* Who waits for a worker is done soon, and mostly asks for nothing until then: what is waited for stays, until it does. */
+/* It waits for a worker: that is done soon. */
+static bool is_at_worker(const struct client *c)
+{
+	return c->block == BLOCK_JOB || c->block == BLOCK_SYNC || (c->block == BLOCK_NONE && c->holding);
+}
+
+/* Who waits for a worker mostly asks for nothing until then: what is waited for stays, until it does. */
 static void interest(struct client *c)
 {
 	uint32_t events = 0;
 
 	if (!c->closing && !is_blocked(c))
 		events |= EPOLLIN;
-	else if (!c->closing && c->block == BLOCK_JOB)
+	else if (!c->closing && is_at_worker(c))
 		events |= c->io.events & EPOLLIN;
 	if (c->socket_full && has_output(c) && !c->holding)
 		events |= EPOLLOUT;
