@@ -10,6 +10,7 @@
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/str.h"
+#include "core/zdb/zdb_offline.h"
 
 int zdb_misused(const struct applet *self, const struct verb *verb, const char *what)
 {

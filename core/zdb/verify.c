@@ -11,6 +11,7 @@
 #include "core/base/err.h"
 #include "core/base/file.h"
 #include "core/zdb/zdb_int.h"
+#include "core/zdb/zdb_offline.h"
 
 struct verify {
 	zdb_finding_fn *fn;

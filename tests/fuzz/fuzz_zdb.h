@@ -17,7 +17,7 @@
 #include "core/base/file.h"
 #include "core/base/sys.h"
 #include "core/zdb/fmt.h"
-#include "core/zdb/zdb.h"
+#include "core/zdb/zdb_offline.h"
 
 struct fuzz_dir {
 	char dir[64], index[96], data[96];

@@ -4,7 +4,7 @@
 #ifndef TESTS_UNIT_SUPPORT_ZDB_UTIL_H
 #define TESTS_UNIT_SUPPORT_ZDB_UTIL_H
 
-#include "core/zdb/zdb.h"
+#include "core/zdb/zdb_offline.h"
 
 struct zu {
 	char dir[256], data[300], index[300];
