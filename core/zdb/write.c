@@ -384,6 +384,11 @@ static int flush_turn(struct zdb_ns *ns)
 	return rc != 0 ? rc : t->flights != NULL;
 }
 
+static int flush_idle(struct zdb_ns *ns)
+{
+	return ns->job != NULL ? 1 : flush_turn(ns);
+}
+
 /*
  * `fn` for all that have something gathered; those of which it said 1, and those that failed, are looked at again next time.
  * once: an error that was told is not told again, since the namespace takes no more writes and others do.
@@ -403,7 +408,7 @@ static int flush_each(struct zdb *eng, int (*fn)(struct zdb_ns *ns), bool once)
 			list_add_tail(&left, it);
 		if (rc < 0 && first == 0 && !(once && ns->flush_failed))
 			first = rc;
-		if (once)
+		if (once && rc <= 0)
 			ns->flush_failed = rc < 0;
 	}
 	list_splice_tail(&eng->unflushed, &left);
@@ -415,7 +420,17 @@ int zdb_flush(struct zdb *eng)
 	return flush_each(eng, flush_turn, true);
 }
 
+int zdb_flush_idle(struct zdb *eng)
+{
+	return flush_each(eng, flush_idle, true);
+}
+
 int flush_all(struct zdb *eng)
 {
 	return flush_each(eng, ns_flush_tails, false);
+}
+
+bool zdb_gathers(const struct zdb *eng)
+{
+	return !list_is_empty(&eng->unflushed);
 }

@@ -284,8 +284,12 @@ bool zdb_ns_doubtful(const struct zdb_ns *ns);
 /*
  * Writes out what gather_writes holds back, for all namespaces, or has the event `flight` do so.  Without it: no-op.  A failure (-EIO:
  * the space is preallocated) makes that namespace read-only; the answers of this turn to its writers must not be sent.
+ * idle: not for those that a job syncs; the next one writes what they gather.
  */
 int zdb_flush(struct zdb *eng);
+int zdb_flush_idle(struct zdb *eng);
+/* Whether something is held back, for any namespace (also for one that cannot be written any more). */
+bool zdb_gathers(const struct zdb *eng);
 
 /*
  * A flight: large records (zdb_set_lent) at the end of one namespace's log, to be written while the owner goes on.  They are visible to reads

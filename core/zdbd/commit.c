@@ -42,6 +42,18 @@ static void want(struct zns *z)
 	turn_wanted(z->d);
 }
 
+static void is_over(struct zns *z, int err)
+{
+	z->sync = NULL;
+	if (err)
+		log_err("sync failed namespace=%s: %s: it takes no more writes", zdb_ns_name(z->ns),
+			err_str(err));
+	complete(&z->served, err);
+	if (!list_is_empty(&z->waiting))
+		want(z);
+	turn_wanted(z->d); /* for what gathered meanwhile */
+}
+
 /* The slow part: in a worker; here when there is none or its queue is full. */
 static void submit(struct zns *z)
 {
@@ -53,8 +65,7 @@ static void submit(struct zns *z)
 		zdb_sync_run(z->sync);
 		again = zdb_sync_done(z->sync);
 	} while (again == 1);
-	z->sync = NULL;
-	complete(&z->served, again);
+	is_over(z, again);
 }
 
 static void sync_job_done(struct worker_job *job)
@@ -66,13 +77,7 @@ static void sync_job_done(struct worker_job *job)
 		submit(z);
 		return;
 	}
-	z->sync = NULL;
-	if (err)
-		log_err("sync failed namespace=%s: %s: it takes no more writes", zdb_ns_name(z->ns),
-			err_str(err));
-	complete(&z->served, err);
-	if (!list_is_empty(&z->waiting))
-		want(z);
+	is_over(z, err);
 	engine_tick(z->d);
 }
 

@@ -190,12 +190,11 @@ static void cork(struct client *c, bool on)
 	c->corked = on;
 }
 
-void client_send_now(struct client *c)
+/* What its replies speak of is in the log. */
+static void send_written(struct client *c)
 {
 	bool full;
 
-	if (c->holding || c->wrote || c->dead)
-		return; /* the end of the turn comes first */
 	if (payload_sending(c))
 		cork(c, true);
 	full = send_replies(c);
@@ -223,6 +222,16 @@ void client_send_now(struct client *c)
 	interest(c);
 }
 
+void client_send_now(struct client *c)
+{
+	if (c->holding || c->wrote || c->dead)
+		return; /* the end of the turn comes first */
+	if (turn_writes_first(c->d))
+		client_output(c);
+	else
+		send_written(c);
+}
+
 void client_send_pending(struct zdbd *d)
 {
 	struct list *it;
@@ -232,9 +241,19 @@ void client_send_pending(struct zdbd *d)
 		bool waits = flight_awaited(c);
 
 		c->wrote = false;
-		if (!waits)
-			client_send_now(c);
+		if (!waits && !c->holding)
+			send_written(c);
 	}
+}
+
+bool client_answers_leave(const struct zdbd *d)
+{
+	list_each(&d->pending, it)
+	{
+		if (!container_of(it, struct client, pending)->holding)
+			return true;
+	}
+	return false;
 }
 
 void client_drop_writers(struct zdbd *d)
@@ -383,7 +402,7 @@ static bool execute(struct client *c, const uint8_t *request)
 		request_lent_end(c);
 		c->block = BLOCK_NONE;
 		/* a big payload leaves while it is in the processor's cache, and its buffer serves the next client */
-		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced)
+		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced && !turn_writes_first(c->d))
 			client_send_now(c);
 	}
 	if (c->unsynced && !was_unsynced)

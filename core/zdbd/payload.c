@@ -120,7 +120,8 @@ void payload_drop(struct client *c)
 /* Replies wait for something: a write, a sync, room in the socket. */
 static bool must_wait(const struct client *c)
 {
-	return c->wrote || c->unsynced || c->holding || c->socket_full || c->mirror;
+	return c->wrote || c->unsynced || c->holding || c->socket_full || c->mirror ||
+	       turn_writes_first(c->d);
 }
 
 /* What is handed over now may leave now. */

@@ -32,6 +32,19 @@ extern char **environ;
 
 /* ------------------------------------------------------------------------------------------------------ turns */
 
+/* Each write to a log that is being synced would stand in the sync's way: what comes meanwhile gathers, until an answer could speak of it. */
+static int flush(struct zdbd *d)
+{
+	if (d->opt.fsync == ZDBD_FSYNC_ALWAYS && !client_answers_leave(d))
+		return zdb_flush_idle(d->eng);
+	return zdb_flush(d->eng);
+}
+
+bool turn_writes_first(const struct zdbd *d)
+{
+	return d->opt.fsync == ZDBD_FSYNC_ALWAYS && zdb_gathers(d->eng);
+}
+
 static void turn_end(struct loop_post *post)
 {
 	struct zdbd *d = post->ctx;
@@ -39,7 +52,7 @@ static void turn_end(struct loop_post *post)
 
 	if (!d->eng)
 		return;
-	err = zdb_flush(d->eng);
+	err = flush(d);
 	if (err) {
 		log_err("cannot write what was answered: %s", err_str(err));
 		client_drop_writers(d);

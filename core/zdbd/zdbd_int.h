@@ -203,6 +203,8 @@ void client_send_pending(struct zdbd *d);
 /* One reason to hold its replies is gone. */
 void client_release(struct client *c, enum hold why);
 void client_tick(struct zdbd *d, uint64_t now_ms);
+/* Whether an answer will leave at the end of this turn. */
+bool client_answers_leave(const struct zdbd *d);
 /* The engine could not write out what this turn's replies promise. */
 void client_drop_writers(struct zdbd *d);
 void client_free_dead(struct zdbd *d);
@@ -537,6 +539,8 @@ struct zdbd {
 
 /* Makes turn_end() run in this round. */
 void turn_wanted(struct zdbd *d);
+/* With fsync always: something gathers that an answer could speak of, so that it leaves at the end of the turn. */
+bool turn_writes_first(const struct zdbd *d);
 /* Engine's background work. */
 void engine_tick(struct zdbd *d);
 
