@@ -4,7 +4,6 @@
  * Where a segment is mapped, mincore(2) tells of every page; the head of the record is then read from there. Else a read that must not
  * wait (RWF_NOWAIT) tells of the head alone.
  */
-#include "core/base/mem_guard.h"
 #include "core/zdb/zdb_int.h"
 
 #define BIG_MEMORY 16u /* reads in which a big one is remembered */
@@ -19,25 +18,10 @@ void big_note(struct zdb_ns *ns, uint32_t len)
 	}
 }
 
-struct copying {
-	void *to;
-	const uint8_t *from;
-	size_t size;
-};
-
-static void copy(void *ctx)
-{
-	const struct copying *c = ctx;
-
-	memcpy(c->to, c->from, c->size);
-}
-
 /* From the map, when all of what the record will probably be is there: `whole` bytes. */
 static ssize_t mapped_head(const uint8_t *at, void *buf, size_t size, size_t whole, size_t *seen)
 {
-	struct copying c = {buf, at, size};
-
-	if (map_where(at, whole) != ZDB_CACHED || !mem_guard_run(copy, &c))
+	if (map_where(at, whole) != ZDB_CACHED || !map_copy(buf, at, size))
 		return -EAGAIN;
 	*seen = whole;
 	return (ssize_t)size;

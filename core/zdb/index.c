@@ -83,16 +83,21 @@ void index_overlay(const struct zdb_ns *ns, struct place at, struct idx_rec *r)
 	overlay_item(&ns->pend, at, r);
 }
 
-/* The bytes of a record: in the window, or read into buf.  How many, or a negative code. */
+/* The bytes of a record: in the window, or copied or read into buf.  How many, or a negative code. */
 static ssize_t record_bytes(struct zdb_ns *ns, struct place at, uint8_t *buf, size_t size,
 			    const uint8_t **bytes)
 {
 	if (at.file == ns->index.number) {
 		size_t have;
+		ssize_t n;
 
 		*bytes = tail_peek(&ns->index, at.off, &have);
 		if (*bytes != NULL)
 			return (ssize_t)have;
+		*bytes = buf;
+		n = map_recent(ns, &ns->index, buf, size, at.off);
+		if (n >= 0)
+			return n;
 	}
 	*bytes = buf;
 	return any_read(ns, INDEX_FILE, at.file, buf, size, at.off);

@@ -1,7 +1,9 @@
 /*
- * map.c - data files mapped for reading, so that a big payload is verified and sent where the page cache has it.
+ * map.c - files mapped for reading: data files, so that a big payload is verified and sent where the page cache has it, and the
+ * newest part of the active index, so that the key of a record is compared without a system call.
  *
- * A map is made at the first big read of a file, covers what the file can grow to, and belongs to the file's descriptor.  All of them
+ * A map is made at the first big read of a file, covers what the file can grow to, and belongs to the file's descriptor.  Of an index it
+ * covers as much behind the end as before it, and is made anew when the index has grown over it.  All of them
  * together have a bound; a file that finds no room is read by system calls.  Maps that nobody has used for a while are given
  * back: idle, an engine maps nothing.
  */
@@ -9,10 +11,15 @@
 #include <unistd.h>
 
 #include "core/base/mem_copy.h"
+#include "core/base/mem_guard.h"
 #include "core/zdb/zdb_int.h"
 
 #define MAP_IDLE_MS 10000u
-#define MAP_LOOK    512u /* pages that are asked for at once */
+#define MAP_LOOK    512u        /* pages that are asked for at once */
+#define MAP_UNIT    (64u << 10) /* a multiple of any page size */
+#define MAP_RECENT                                                                                           \
+	(8u                                                                                                  \
+	 << 20) /* of the active index: what is older is rarely written anew, and mapped pages count as memory */
 
 /* How long the file may become; 0 when that cannot be told. */
 static uint64_t length_max(const struct zdb_ns *ns, const struct zdb_fd *f)
@@ -24,15 +31,14 @@ static uint64_t length_max(const struct zdb_ns *ns, const struct zdb_fd *f)
 	return sys->fstat(f->fd, &st) == 0 && st.st_size > 0 ? (uint64_t)st.st_size : 0;
 }
 
-static void map_make(struct zdb_ns *ns, struct zdb_fd *f)
+/* from: a multiple of the page size. */
+static void map_make(struct zdb *eng, struct zdb_fd *f, uint32_t from, uint64_t size)
 {
-	struct zdb *eng = ns->eng;
-	uint64_t size = length_max(ns, f);
 	void *map;
 
 	if (size == 0 || eng->mapped > eng->opt.map_max || size > eng->opt.map_max - eng->mapped)
 		return;
-	map = sys->mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, f->fd, 0);
+	map = sys->mmap(NULL, (size_t)size, PROT_READ, MAP_SHARED, f->fd, (off_t)from);
 	if (map == MAP_FAILED)
 		return; /* not on this file system, or not now: only slower */
 	if (list_is_empty(&eng->maps)) {
@@ -41,6 +47,7 @@ static void map_make(struct zdb_ns *ns, struct zdb_fd *f)
 			eng->ev.tick_wanted(eng->opt.events_ctx, MAP_IDLE_MS);
 	}
 	f->map = map;
+	f->map_from = from;
 	f->map_size = (size_t)size;
 	eng->mapped += size;
 	list_add_tail(&eng->maps, &f->map_link);
@@ -51,11 +58,54 @@ const uint8_t *map_at(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t 
 	if (ns->eng->opt.map_max == 0)
 		return NULL;
 	if (f->map == NULL)
-		map_make(ns, f);
+		map_make(ns->eng, f, 0, length_max(ns, f));
 	if (f->map == NULL || (uint64_t)off + size > f->map_size)
 		return NULL;
 	f->map_used = true;
 	return f->map + off;
+}
+
+struct copying {
+	void *to;
+	const uint8_t *from;
+	size_t size;
+};
+
+static void copy(void *ctx)
+{
+	const struct copying *c = ctx;
+
+	memcpy(c->to, c->from, c->size);
+}
+
+bool map_copy(void *to, const uint8_t *from, size_t size)
+{
+	struct copying c = {to, from, size};
+
+	return mem_guard_run(copy, &c);
+}
+
+static bool covers(const struct zdb_fd *f, uint32_t off, size_t size)
+{
+	return f->map != NULL && off >= f->map_from && (uint64_t)off + size <= f->map_from + f->map_size;
+}
+
+ssize_t map_recent(struct zdb_ns *ns, const struct tail *t, void *buf, size_t size, uint32_t off)
+{
+	uint32_t recent = t->written > MAP_RECENT ? (t->written - MAP_RECENT) / MAP_UNIT * MAP_UNIT : 0;
+
+	if (ns->eng->opt.map_max == 0 || off < recent || off >= t->written)
+		return -EAGAIN;
+	if (size > t->written - off)
+		size = t->written - off;
+	if (!covers(t->f, off, size)) {
+		map_drop(ns->eng, t->f);
+		map_make(ns->eng, t->f, recent, 2 * (uint64_t)MAP_RECENT);
+	}
+	if (!covers(t->f, off, size))
+		return -EAGAIN;
+	t->f->map_used = true;
+	return map_copy(buf, t->f->map + (off - t->f->map_from), size) ? (ssize_t)size : -EAGAIN;
 }
 
 enum zdb_where map_where(const uint8_t *bytes, size_t size)

@@ -74,6 +74,7 @@ struct zdb_fd {
 	uint32_t number;
 	uint64_t ns_id;
 	const uint8_t *map; /* of the whole file; NULL = none */
+	uint32_t map_from;  /* where in the file it begins: 0, but of an index */
 	size_t map_size;
 	bool map_used;        /* since the last sweep */
 	struct list map_link; /* in eng->maps */
@@ -313,6 +314,13 @@ ssize_t any_read(struct zdb_ns *ns, enum which which, uint32_t number, void *buf
  * inside. They stay while the file is referenced, and are read under mem_guard_run() only.
  */
 const uint8_t *map_at(struct zdb_ns *ns, struct zdb_fd *f, uint32_t off, size_t size);
+/* Guarded.  False: they cannot be read. */
+bool map_copy(void *to, const uint8_t *from, size_t size);
+/*
+ * Reads of the newest written part of an active index from its map.  What lies there of [off, off + size), or -EAGAIN: not from here, but by
+ * a system call, which also says what is wrong.
+ */
+ssize_t map_recent(struct zdb_ns *ns, const struct tail *t, void *buf, size_t size, uint32_t off);
 /* Whether all of these bytes of a map are in the page cache: nobody waits for the disk who reads them now. */
 enum zdb_where map_where(const uint8_t *bytes, size_t size);
 void map_drop(struct zdb *eng, struct zdb_fd *f); /* no-op without one */
