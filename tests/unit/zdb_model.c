@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "core/base/endian.h"
+#include "core/base/mem_guard.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdb_util.h"
 
@@ -171,6 +172,8 @@ static void life(enum zdb_mode mode, bool gather)
 	u.opt.gather_writes = gather;
 	u.opt.rotate_ahead = true;
 	u.opt.ahead_min = 1;
+	u.opt.map_max = rng % 2 ? 1u << 30 : 0;
+	assert_int_equal(mem_guard_install(), 0);
 	assert_int_equal(zu_open(&u), 0);
 	for (unsigned i = 0; i < STEPS; i++) {
 		uint64_t k = test_random(&rng) % (mode == ZDB_SEQ ? (m.next == 0 ? 1 : m.next) : KEYS / 10);
