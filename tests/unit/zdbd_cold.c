@@ -15,23 +15,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <unistd.h>
 
-#include "core/base/clock.h"
 #include "core/base/sys.h"
 #include "core/base/worker.h"
+#include "tests/unit/support/disk_gate.h"
 #include "tests/unit/support/zdbd_peer.h"
 
 #define LARGE 300000u
 
 static struct sys_ops table;
 static struct zr rig;
-static pthread_t looper;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t opened = PTHREAD_COND_INITIALIZER;
-static bool shut, cold, tells;
-static unsigned inside, in_loop; /* reads that a worker is in; payloads that the loop went to the disk for */
+static bool cold, tells;
+static unsigned in_loop; /* payloads that the loop went to the disk for */
 
 static ssize_t cold_preadv2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
@@ -57,47 +53,23 @@ static int cold_mincore(void *addr, size_t size, unsigned char *pages)
 
 static int gated_fadvise(int fd, off_t off, off_t size, int advice)
 {
-	pthread_mutex_lock(&lock);
-	if (advice == POSIX_FADV_WILLNEED && pthread_equal(pthread_self(), looper))
+	if (advice == POSIX_FADV_WILLNEED && disk_gate_pass())
 		in_loop++;
-	inside++;
-	while (shut && advice == POSIX_FADV_WILLNEED && !pthread_equal(pthread_self(), looper))
-		pthread_cond_wait(&opened, &lock);
-	inside--;
-	pthread_mutex_unlock(&lock);
 	return sys_real.posix_fadvise(fd, off, size, advice);
-}
-
-static void gate(bool shall_be_shut)
-{
-	pthread_mutex_lock(&lock);
-	shut = shall_be_shut;
-	pthread_cond_broadcast(&opened);
-	pthread_mutex_unlock(&lock);
-}
-
-static unsigned readers(void)
-{
-	unsigned n;
-
-	pthread_mutex_lock(&lock);
-	n = inside;
-	pthread_mutex_unlock(&lock);
-	return n;
 }
 
 static int setup(void **state)
 {
 	(void)state;
-	table = sys_real;
+	disk_gate_begin();
+	table = sys_real; /* only reading ahead stands at the gate */
 	table.preadv2 = cold_preadv2;
 	table.mincore = cold_mincore;
 	table.posix_fadvise = gated_fadvise;
 	sys = &table;
-	looper = pthread_self();
-	shut = cold = false;
+	cold = false;
 	tells = true;
-	inside = in_loop = 0;
+	in_loop = 0;
 	zr_setup(&rig);
 	rig.opt.datasize = 64u << 20;
 	return 0;
@@ -106,8 +78,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	gate(false);
-	sys = &sys_real;
+	disk_gate_end();
 	zr_teardown(&rig);
 	return 0;
 }
@@ -142,24 +113,6 @@ static void start(struct peer *p, size_t count)
 	expect_large(p, "a");
 }
 
-static void wait_for_readers(struct peer *other, unsigned count)
-{
-	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
-
-	while (readers() < count) {
-		assert_true(clock_left_ms(deadline) > 0);
-		peer_settle(other);
-	}
-	peer_settle(other);
-}
-
-static void end(struct peer *p, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		peer_close(&p[i]);
-	assert_int_equal(zr_stop(&rig), 0);
-}
-
 static void only_its_reader_waits(void **state)
 {
 	struct peer p[3];
@@ -169,21 +122,20 @@ static void only_its_reader_waits(void **state)
 		skip(); /* nobody else reads */
 	start(p, 3);
 	cold = true;
-	gate(true);
+	disk_gate_shut();
 	peer_send(&p[0], "GET", "a", NULL);
 	peer_send(&p[1], "GET", "b", NULL);
-	wait_for_readers(&p[2], 2);
+	disk_gate_wait(&rig, 2);
 	cold = false; /* of the others everything is in memory */
 	peer_send(&p[2], "GET", "a", NULL);
 	expect_large(&p[2], "a");
-	peer_collect(&p[0]);
-	peer_collect(&p[1]);
-	assert_int_equal(p[0].in.len + p[1].in.len, 0);
-	gate(false);
+	peer_has_no_answer(&p[0]);
+	peer_has_no_answer(&p[1]);
+	disk_gate_open();
 	expect_large(&p[0], "a");
 	expect_large(&p[1], "b");
 	assert_int_equal(in_loop, 0);
-	end(p, 3);
+	peers_end(p, 3);
 }
 
 /* Who goes away meanwhile costs nothing. */
@@ -196,16 +148,16 @@ static void who_leaves(void **state)
 		skip(); /* nobody else reads */
 	start(p, 2);
 	cold = true;
-	gate(true);
+	disk_gate_shut();
 	peer_send(&p[1], "GET", "a", NULL);
-	wait_for_readers(&p[0], 1);
+	disk_gate_wait(&rig, 1);
 	peer_close(&p[1]);
 	peer_settle(&p[0]);
-	gate(false);
+	disk_gate_open();
 	cold = false;
 	peer_send(&p[0], "GET", "a", NULL);
 	expect_large(&p[0], "a");
-	end(p, 1);
+	peers_end(p, 1);
 }
 
 /* Nobody can tell what is in memory: all goes on, as it can. */
@@ -220,7 +172,7 @@ static void nobody_tells(void **state)
 		peer_send(p, "GET", i % 2 ? "a" : "b", NULL);
 		expect_large(p, i % 2 ? "a" : "b");
 	}
-	end(p, 1);
+	peers_end(p, 1);
 }
 
 int main(void)

@@ -85,6 +85,12 @@ bool peer_has(struct peer *p, const char *text)
 	return p->in.len >= strlen(text);
 }
 
+void peer_has_no_answer(struct peer *p)
+{
+	peer_collect(p);
+	assert_int_equal(p->in.len, 0);
+}
+
 void peers_expect(struct peer *peers, size_t count, const char *text)
 {
 	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
@@ -110,4 +116,13 @@ void peer_settle(struct peer *busy)
 		peer_send(busy, "PING", NULL, NULL);
 		peers_expect(busy, 1, "+PONG\r\n");
 	}
+}
+
+void peers_end(struct peer *peers, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		peer_close(&peers[i]);
+	assert_int_equal(zr_stop(peers[0].rig), 0);
 }

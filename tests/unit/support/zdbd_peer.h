@@ -23,9 +23,12 @@ void peer_send_value(struct peer *p, const char *key, size_t size);
 /* Takes what has come so far. peer_has: whether it is as long as text. */
 void peer_collect(struct peer *p);
 bool peer_has(struct peer *p, const char *text);
+void peer_has_no_answer(struct peer *p);
 /* Turns the loop until all have what they expect, and nothing else, and forgets it. */
 void peers_expect(struct peer *peers, size_t count, const char *text);
 /* The loop has nothing more to do without the disk: rounds without waiting until none changes anything. */
 void peer_settle(struct peer *busy);
+/* All leave, and their server stops cleanly. */
+void peers_end(struct peer *peers, size_t count);
 
 #endif

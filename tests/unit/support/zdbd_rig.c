@@ -11,10 +11,12 @@
 
 #include <cmocka.h>
 
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "core/base/clock.h"
 #include "tests/unit/support/sys_test.h"
 #include "tests/unit/support/zdbd_rig.h"
 
@@ -65,6 +67,17 @@ int zr_stop(struct zr *r)
 	r->server = NULL;
 	loop_release(&r->loop);
 	return code;
+}
+
+void zr_quiet(struct zr *r)
+{
+	struct pollfd ready = {.fd = r->loop.epoll_fd, .events = POLLIN};
+	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
+
+	do {
+		assert_true(clock_left_ms(deadline) > 0);
+		loop_run_once(&r->loop, 0);
+	} while (poll(&ready, 1, 0) > 0);
 }
 
 static void end(struct loop_post *post)

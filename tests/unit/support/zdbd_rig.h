@@ -32,7 +32,10 @@ void zr_start(struct zr *r);
 /* A clean stop. Returns the server's code. */
 int zr_stop(struct zr *r);
 
-/* The same with the loop in a thread of its own, until zr_halt(). */
+/* Turns the loop until nothing that it watches is ready: all that was sent has been seen to. Fails the test when that never ends. */
+void zr_quiet(struct zr *r);
+
+/* A server with the loop in a thread of its own, until zr_halt(). */
 void zr_run(struct zr *r);
 int zr_halt(struct zr *r);
 
