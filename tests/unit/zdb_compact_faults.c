@@ -8,7 +8,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <errno.h>
 #include <cmocka.h>
@@ -16,14 +15,6 @@
 
 #include "core/base/file.h"
 #include "tests/unit/support/compact_run.h"
-
-static void copy_tree(struct zu *u, const char *to)
-{
-	char command[900];
-
-	snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", to, u->dir, to);
-	assert_int_equal(system(command), 0);
-}
 
 /* One call or allocation of a compaction fails; false: it makes fewer. */
 static bool one_fault(struct compact_run *r, const char *dir, uint64_t n, bool memory)
@@ -38,7 +29,7 @@ static bool one_fault(struct compact_run *r, const char *dir, uint64_t n, bool m
 
 	snprintf(where, sizeof(where), "%s %llu fails", memory ? "allocation" : "call",
 		 (unsigned long long)n);
-	copy_tree(&r->u, dir);
+	test_dir_copy(r->u.dir, dir);
 	zu_at(&u, dir, r->mode);
 	if (memory)
 		mem_fault_begin();

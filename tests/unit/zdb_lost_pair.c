@@ -64,7 +64,7 @@ static void begin(struct lost *x, enum zdb_mode mode, bool crash)
 		 crash ? "crash" : "clean stop");
 	life_live(&x->l, mode, 11, crash);
 	snprintf(x->kept, sizeof(x->kept), "%s.kept", x->l.u.dir);
-	life_copy_dir(x->l.u.dir, x->kept);
+	test_dir_copy(x->l.u.dir, x->kept);
 	x->l.ev = (struct zdb_events){.load_missing = on_load_missing};
 	x->l.u.opt.events_ctx = x;
 	x->l.u.opt.want_bundles = false;
@@ -127,7 +127,7 @@ static void nobody_has_it(struct lost *x)
 	x->l.ev.load_missing = NULL;
 	refused(x, WORDS);
 	/* Put back, all is there. */
-	life_copy_dir(x->kept, x->l.u.dir);
+	test_dir_copy(x->kept, x->l.u.dir);
 	assert_int_equal(zu_open(&x->l.u), 0);
 	life_compare(&x->l, x->where);
 	zu_close(&x->l.u);
@@ -193,7 +193,7 @@ static void marker_behind(struct lost *x)
 	struct zu *u = &x->l.u;
 	char from[600], path[600], command[1300];
 
-	life_copy_dir(x->kept, u->dir);
+	test_dir_copy(x->kept, u->dir);
 	zu_path(u, "default", "mark", path, sizeof(path));
 	snprintf(from, sizeof(from), "%s.mark", u->dir);
 	snprintf(command, sizeof(command), "cp -p '%s' '%s'", path, from);

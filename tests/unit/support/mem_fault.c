@@ -155,6 +155,17 @@ void test_dir_remove(const char *path)
 		fprintf(stderr, "cannot remove %s: error %d\n", path, -code);
 }
 
+void test_dir_copy(const char *from, const char *to)
+{
+	char command[1000];
+	int len = snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
+
+	if (len >= (int)sizeof(command) || system(command) != 0) {
+		fprintf(stderr, "cannot copy %s to %s\n", from, to);
+		abort();
+	}
+}
+
 uint64_t test_random(uint64_t *state)
 {
 	uint64_t z = (*state += 0x9e3779b97f4a7c15u);

@@ -157,6 +157,8 @@ void test_in_memory(void);
 const char *test_dir_new(void);
 /* Removes a directory made by test_dir_new(), with everything in it. */
 void test_dir_remove(const char *path);
+/* All that is in a directory, as it is now; what was at `to` is gone. Aborts when it cannot. */
+void test_dir_copy(const char *from, const char *to);
 
 /* A small seeded generator (splitmix64), so that random tests can print and repeat their seed. */
 uint64_t test_random(uint64_t *state);

@@ -246,9 +246,9 @@ unsigned life_interrupted(struct life *l, bool once, void (*opened)(struct life 
 	unsigned n = 0;
 
 	snprintf(kept, sizeof(kept), "%s.kept", l->u.dir);
-	life_copy_dir(l->u.dir, kept);
+	test_dir_copy(l->u.dir, kept);
 	while (fired) {
-		life_copy_dir(kept, l->u.dir);
+		test_dir_copy(kept, l->u.dir);
 		n++;
 		fired = start_failing(l, n, once && n % 2 == 0);
 		snprintf(where, sizeof(where), "interrupted at call %u", n);
@@ -260,12 +260,4 @@ unsigned life_interrupted(struct life *l, bool once, void (*opened)(struct life 
 	}
 	assert_int_equal(file_rm_tree(kept), 0);
 	return n;
-}
-
-void life_copy_dir(const char *from, const char *to)
-{
-	char command[1000];
-
-	snprintf(command, sizeof(command), "rm -rf '%s' && cp -a '%s' '%s'", to, from, to);
-	assert_int_equal(system(command), 0);
 }

@@ -49,6 +49,5 @@ void life_goes_on(struct life *l, const char *where);
  * every second time).  The start after that mends what is to be mended; `opened` is called then, NULL: nothing to do.  How many.
  */
 unsigned life_interrupted(struct life *l, bool once, void (*opened)(struct life *l));
-void life_copy_dir(const char *from, const char *to);
 
 #endif
