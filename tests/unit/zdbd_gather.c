@@ -16,11 +16,13 @@
 
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 
 #include "core/base/clock.h"
 #include "core/base/file.h"
 #include "core/base/log.h"
 #include "core/base/mem.h"
+#include "core/base/sys.h"
 #include "core/zdb/zdb_int.h"
 #include "tests/unit/support/disk_gate.h"
 #include "tests/unit/support/sys_test.h"
@@ -64,10 +66,7 @@ static bool is_in_log(const char *value)
 	return yes;
 }
 
-/*
- * All are connected, and the first write, for which the loop writes the marker, is over: that of the last one, so that who reads has
- * been released by a sync before.
- */
+/* All are connected, and the first write, for which the loop writes the marker, is over. */
 static void start(struct peer *p, size_t count)
 {
 	zr_start(&rig);
@@ -208,26 +207,6 @@ static void enter_another(struct peer *p)
 	peers_expect(p, 1, "$5\r\nfirst\r\n");
 }
 
-static void the_end_of_another_sync_writes_nothing(void **state)
-{
-	struct peer p[3];
-
-	(void)state;
-	start(p, 3);
-	enter_another(&p[2]);
-	gather(&p[0], &p[1]);
-	peer_send(&p[2], "SET", "c", "value of c");
-	disk_gate_wait(&rig, 2);
-	disk_gate_let_last();
-	peers_expect(&p[2], 1, "$1\r\nc\r\n");
-	zr_quiet(&rig);
-	assert_false(is_in_log("value of b"));
-	disk_gate_open();
-	peers_expect(&p[0], 1, "$1\r\na\r\n");
-	peers_expect(&p[1], 1, "$1\r\nb\r\n");
-	peers_end(p, 3);
-}
-
 /* ------------------------------------------------------------------------------------------------------ how much */
 
 #define WRITERS 30u
@@ -314,6 +293,111 @@ static void more_than_the_window(void **state)
 	peer_open(p, &rig);
 	expect_bulk(p);
 	peers_end(p, 1);
+}
+
+/* ---------------------------------------------------------------------------------- other ways out for an answer */
+
+/* A mirror that a sync has released once, and that asks nothing since, is told of writes before they are in the file. */
+static void a_mirror_hears_of_what_is_written(void **state)
+{
+	struct peer p[3];
+
+	(void)state;
+	start(p, 3);
+	peer_send(&p[2], "MIRROR", NULL, NULL);
+	peer_send(&p[2], "SET", "other", "value of other");
+	peers_expect(&p[2], 1, "+Starting mirroring\r\n$5\r\nother\r\n");
+	disk_gate_shut();
+	peer_send(&p[0], "SET", "a", "value of a");
+	disk_gate_wait(&rig, 1);
+	peer_send(&p[1], "SET", "b", "value of b");
+	zr_quiet(&rig);
+	peer_collect(&p[2]);
+	assert_non_null(memmem(p[2].in.data, p[2].in.len, "value of b", 10));
+	assert_true(is_in_log("value of b"));
+	disk_gate_open();
+	peers_expect(&p[1], 1, "$1\r\nb\r\n");
+	peers_end(p, 3);
+}
+
+/* A sync of another namespace says nothing of what was read before in this one. */
+static void a_client_that_went_on_to_another_namespace(void **state)
+{
+	struct peer p[4];
+
+	(void)state;
+	start(p, 4);
+	enter_another(&p[3]);
+	gather(&p[0], &p[1]);
+	peer_send(&p[2], "GET", "b", NULL);
+	peer_send(&p[2], "SELECT", "x", NULL);
+	peer_send(&p[2], "SET", "c", "value of c");
+	disk_gate_wait(&rig, 2);
+	disk_gate_let_last();
+	while (!peer_has(&p[2], "$10\r\nvalue of b\r\n+OK\r\n$1\r\nc\r\n"))
+		loop_run_once(&rig.loop, 100);
+	assert_true(is_in_log("value of b"));
+	disk_gate_open();
+	peers_expect(&p[1], 1, "$1\r\nb\r\n");
+	peers_end(p, 4);
+}
+
+static struct sys_ops watched;
+static const struct peer *reader;
+static bool too_early;
+
+/* Whether something has left for the reader when the loop writes to a file. */
+static ssize_t watched_pwritev2(int fd, const struct iovec *iov, int count, off_t off, int flags)
+{
+	char byte;
+
+	if (reader && recv(reader->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0)
+		too_early = true;
+	return sys_real.pwritev2(fd, iov, count, off, flags);
+}
+
+/* A value of BULK bytes gathers, and somebody asks for it so often at once. */
+static void read_bulk(unsigned times)
+{
+	char key[8], value[BULK + 1];
+	struct peer p[3];
+
+	start(p, 3);
+	watched = *sys;
+	watched.pwritev2 = watched_pwritev2;
+	sys = &watched;
+	too_early = false;
+	disk_gate_shut();
+	peer_send(&p[0], "SET", "a", "value of a");
+	disk_gate_wait(&rig, 1);
+	peer_send(&p[1], "SET", key, bulk(0, 0, key, value));
+	zr_quiet(&rig);
+	assert_false(is_in_log(value));
+	reader = &p[2];
+	for (unsigned i = 0; i < times; i++)
+		peer_send(&p[2], "GET", key, NULL);
+	zr_quiet(&rig);
+	reader = NULL;
+	assert_true(peer_has(&p[2], value));
+	assert_true(is_in_log(value));
+	assert_false(too_early);
+	disk_gate_open();
+	peers_expect(&p[1], 1, "$7\r\n000.000\r\n");
+	peers_end(p, 3);
+}
+
+/* An answer of DIRECT_MIN bytes leaves at once, and makes no turn. */
+static void a_direct_answer_that_speaks_of_it(void **state)
+{
+	(void)state;
+	read_bulk(1);
+}
+
+/* Replies of SEND_NOW bytes together leave before the end of the turn. */
+static void many_answers_that_speak_of_it(void **state)
+{
+	(void)state;
+	read_bulk(20);
 }
 
 /* ---------------------------------------------------------------------------------------------------- what fails */
@@ -459,7 +543,10 @@ int main(void)
 						teardown),
 		cmocka_unit_test_setup_teardown(who_leaves_has_it_written_nevertheless, setup, teardown),
 		cmocka_unit_test_setup_teardown(even_when_nobody_is_left, setup, teardown),
-		cmocka_unit_test_setup_teardown(the_end_of_another_sync_writes_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_mirror_hears_of_what_is_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_client_that_went_on_to_another_namespace, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_direct_answer_that_speaks_of_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(many_answers_that_speak_of_it, setup, teardown),
 		cmocka_unit_test_setup_teardown(more_than_the_window, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_failed_sync_promises_nothing_to_those_who_gathered, setup,
 						teardown),
