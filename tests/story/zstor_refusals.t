@@ -6,6 +6,14 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/story/zstor_lib.sh
 v_new
 
+# --- usage: what the original has exits as it does, the rest by our table -------------------------------------
+for verb in monitor list status sync evict restore init; do
+	refused "$verb with an option that is none" 2 "nosuch" "$QSFS" zstor -c "$V/zstor.toml" $verb --nosuch
+done
+for verb in store retrieve check; do
+	refused "$verb with an option that is none" 1 "nosuch" "$QSFS" zstor -c "$V/zstor.toml" $verb --nosuch
+done
+
 # --- creation ------------------------------------------------------------------------------------------------
 v_store_stop m3
 refused "init with one metadata store away" 75 "m3" "$QSFS" zstor -c "$V/zstor.toml" init --new
