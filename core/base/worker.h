@@ -5,7 +5,8 @@
  * of the pool, `done` afterwards in the loop's thread. Jobs start in the order in which they were submitted. A lane that
  * must never wait behind another one is a pool of its own.
  *
- * The threads block all signals. Any thread may submit, until it has returned the pool must not be freed; the loop must outlive the pool.
+ * The threads block all signals. Any thread may submit; the pool must not be freed before it has returned, and the loop outlives
+ * the pool.
  */
 #ifndef CORE_BASE_WORKER_H
 #define CORE_BASE_WORKER_H

@@ -87,20 +87,18 @@ void index_overlay(const struct zdb_ns *ns, struct place at, struct idx_rec *r)
 static ssize_t record_bytes(struct zdb_ns *ns, struct place at, uint8_t *buf, size_t size,
 			    const uint8_t **bytes)
 {
+	ssize_t n = -EAGAIN;
+
 	if (at.file == ns->index.number) {
 		size_t have;
-		ssize_t n;
 
 		*bytes = tail_peek(&ns->index, at.off, &have);
 		if (*bytes != NULL)
 			return (ssize_t)have;
-		*bytes = buf;
 		n = map_recent(ns, &ns->index, buf, size, at.off);
-		if (n >= 0)
-			return n;
 	}
 	*bytes = buf;
-	return any_read(ns, INDEX_FILE, at.file, buf, size, at.off);
+	return n >= 0 ? n : any_read(ns, INDEX_FILE, at.file, buf, size, at.off);
 }
 
 /* Reads one record as readers see it; *key borrowed, in buf or in the window. */

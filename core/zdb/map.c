@@ -15,11 +15,10 @@
 #include "core/zdb/zdb_int.h"
 
 #define MAP_IDLE_MS 10000u
-#define MAP_LOOK    512u        /* pages that are asked for at once */
-#define MAP_UNIT    (64u << 10) /* a multiple of any page size */
-#define MAP_RECENT                                                                                           \
-	(8u                                                                                                  \
-	 << 20) /* of the active index: what is older is rarely written anew, and mapped pages count as memory */
+#define MAP_LOOK    512u /* pages that are asked for at once */
+/* Of the active index: what is older is rarely written anew, and mapped pages count as memory. */
+#define MAP_RECENT (8u << 20)
+#define MAP_UNIT   (64u << 10) /* a multiple of any page size */
 
 /* How long the file may become; 0 when that cannot be told. */
 static uint64_t length_max(const struct zdb_ns *ns, const struct zdb_fd *f)

@@ -185,7 +185,7 @@ struct zdb_options {
 	uint32_t prealloc_max; /* bytes preallocated ahead at most (0 = 8 MiB); 1 = never */
 	uint64_t file_max; /* how long files of this process may be (0 = any): preallocating does not tell */
 	/*
-	 * Bytes of data files that are mapped for zdb_read_mapped() at most; 0 = none ever. Who sets it has called mem_guard_install().
+	 * Bytes of files that are mapped at most, for zdb_read_mapped() and to look keys up; 0 = none ever. Who sets it has called mem_guard_install().
 	 */
 	uint64_t map_max;
 	uint32_t fds_max;          /* open files kept for reading (0 = 128) */

@@ -73,7 +73,7 @@ struct zdb_fd {
 	enum which which;
 	uint32_t number;
 	uint64_t ns_id;
-	const uint8_t *map; /* of the whole file; NULL = none */
+	const uint8_t *map; /* from map_from on, map_size bytes; NULL = none */
 	uint32_t map_from;  /* where in the file it begins: 0, but of an index */
 	size_t map_size;
 	bool map_used;        /* since the last sweep */

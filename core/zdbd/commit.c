@@ -42,7 +42,8 @@ static void want(struct zns *z)
 	turn_wanted(z->d);
 }
 
-static void is_over(struct zns *z, int err)
+/* The sync that ran: 0, or why it failed. */
+static void ended_with(struct zns *z, int err)
 {
 	z->sync = NULL;
 	if (err)
@@ -65,7 +66,7 @@ static void submit(struct zns *z)
 		zdb_sync_run(z->sync);
 		again = zdb_sync_done(z->sync);
 	} while (again == 1);
-	is_over(z, again);
+	ended_with(z, again);
 }
 
 static void sync_job_done(struct worker_job *job)
@@ -77,7 +78,7 @@ static void sync_job_done(struct worker_job *job)
 		submit(z);
 		return;
 	}
-	is_over(z, err);
+	ended_with(z, err);
 	engine_tick(z->d);
 }
 

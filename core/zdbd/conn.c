@@ -227,7 +227,7 @@ void client_send_now(struct client *c)
 	if (c->holding || c->wrote || c->dead)
 		return; /* the end of the turn comes first */
 	if (turn_writes_first(c->d))
-		client_output(c);
+		client_output(c); /* so it does here */
 	else
 		send_written(c);
 }
@@ -402,7 +402,7 @@ static bool execute(struct client *c, const uint8_t *request)
 		request_lent_end(c);
 		c->block = BLOCK_NONE;
 		/* a big payload leaves while it is in the processor's cache, and its buffer serves the next client */
-		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced && !turn_writes_first(c->d))
+		if (c->out.len >= SEND_NOW && !c->wrote && !c->unsynced)
 			client_send_now(c);
 	}
 	if (c->unsynced && !was_unsynced)

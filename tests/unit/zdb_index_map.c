@@ -21,6 +21,7 @@
 #include "core/base/sys.h"
 #include "core/zdb/fmt.h"
 #include "tests/unit/support/sys_test.h"
+#include "tests/unit/support/map_count.h"
 #include "tests/unit/support/zdb_util.h"
 
 #define KLEN   200u
@@ -29,9 +30,7 @@
 
 static struct sys_ops table;
 static struct zu u;
-static unsigned reads, made, undone;
-static uint64_t mapped;
-static int map_error;
+static unsigned reads;
 
 static ssize_t counted_pread(int fd, void *buf, size_t size, off_t off)
 {
@@ -39,34 +38,13 @@ static ssize_t counted_pread(int fd, void *buf, size_t size, off_t off)
 	return sys_real.pread(fd, buf, size, off);
 }
 
-static void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
-{
-	if (map_error) {
-		errno = map_error;
-		return MAP_FAILED;
-	}
-	made++;
-	mapped += len;
-	return sys_real.mmap(addr, len, prot, flags, fd, off);
-}
-
-static int counted_munmap(void *addr, size_t len)
-{
-	undone++;
-	mapped -= len;
-	return sys_real.munmap(addr, len);
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	reads = made = undone = 0;
-	mapped = 0;
-	map_error = 0;
+	reads = 0;
 	table = sys_real;
 	table.pread = counted_pread;
-	table.mmap = counted_mmap;
-	table.munmap = counted_munmap;
+	map_count_begin(&table);
 	sys = &table;
 	zu_setup(&u, ZDB_USER);
 	u.opt.map_max = 1ull << 30;
@@ -157,7 +135,7 @@ static void no_system_call(void **state)
 	assert_int_equal(put(5, 9), 0);
 	has(5, 9);
 	zu_close(&u);
-	assert_int_equal(made, undone);
+	assert_int_equal(map_count.made, map_count.undone);
 	assert_int_equal(zu_open(&u), 0);
 	for (unsigned k = 0; k < count; k++)
 		has(k, k == 5 ? 9 : 5);
@@ -174,20 +152,21 @@ static void grows_over_it(void **state)
 	open_store();
 	put_all(0, RECENT / 2, 1);
 	put_all(0, 10, 2); /* in a map that begins at the start of the file */
-	assert_true(made > 0);
+	assert_true(map_count.made > 0);
 	put_all(RECENT / 2, count, 1);
 	assert_true(reads_of(count - RECENT / 2, count, 2) < RECENT / 20);
 	old = reads_of(100, 200, 2); /* too old for the map: read as ever */
 	assert_true(old >= 100);
-	assert_true(mapped <= (16u << 20) + u.opt.datasize +
-				      (9u << 20)); /* one of the index at a time, one of the log */
+	assert_true(map_count.bytes_now <=
+		    (16u << 20) + u.opt.datasize +
+			    (9u << 20)); /* one of the index at a time, one of the log */
 	has(150, 2);
 	has(250, 1);
 	has(count - 1, 2);
 	has(count - RECENT, 1);
 	has(5, 2);
 	zu_close(&u);
-	assert_int_equal(made, undone);
+	assert_int_equal(map_count.made, map_count.undone);
 }
 
 static void without_one(void **state)
@@ -195,13 +174,13 @@ static void without_one(void **state)
 	const unsigned count = 2000;
 
 	(void)state;
-	map_error = ENODEV;
+	map_count.error = ENODEV;
 	open_store();
 	put_all(0, count, 1);
 	assert_true(reads_of(0, count, 2) >= count); /* and so what is counted above would be seen */
 	for (unsigned k = 0; k < count; k++)
 		has(k, 2);
-	map_error = 0;
+	map_count.error = 0;
 	zu_close(&u);
 }
 
@@ -237,15 +216,15 @@ static void given_back(void **state)
 	open_store();
 	put_all(0, 2000, 1);
 	put_all(0, 100, 2);
-	assert_true(mapped > 0);
+	assert_true(map_count.bytes_now > 0);
 	assert_int_equal(zdb_sync(u.ns, ZDB_SYNC_INDEX), 0);
 	for (int i = 0; i < 4; i++)
 		now = tick(now) == UINT64_MAX ? now + 60000 : tick(now);
-	assert_int_equal(mapped, 0);
+	assert_int_equal(map_count.bytes_now, 0);
 	put_all(200, 300, 2);
-	assert_true(mapped > 0);
+	assert_true(map_count.bytes_now > 0);
 	zu_close(&u);
-	assert_int_equal(made, undone);
+	assert_int_equal(map_count.made, map_count.undone);
 }
 
 int main(void)

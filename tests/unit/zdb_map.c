@@ -19,6 +19,7 @@
 
 #include "core/base/mem_guard.h"
 #include "core/base/sys.h"
+#include "tests/unit/support/map_count.h"
 #include "tests/unit/support/zdb_util.h"
 
 #define BIG      (200u << 10)
@@ -28,29 +29,6 @@
 /* ------------------------------------------------------------------------------------------------------- the maps */
 
 static struct sys_ops table;
-static unsigned made, undone;
-static uint64_t bytes_now, bytes_most;
-static int map_error;
-
-static void *counted_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t off)
-{
-	if (map_error) {
-		errno = map_error;
-		return MAP_FAILED;
-	}
-	made++;
-	bytes_now += len;
-	if (bytes_most < bytes_now)
-		bytes_most = bytes_now;
-	return sys_real.mmap(addr, len, prot, flags, fd, off);
-}
-
-static int counted_munmap(void *addr, size_t len)
-{
-	undone++;
-	bytes_now -= len;
-	return sys_real.munmap(addr, len);
-}
 
 /* ------------------------------------------------------------------------------------------------------ the store */
 
@@ -60,12 +38,8 @@ static uint8_t value[BIG];
 static int setup(void **state)
 {
 	(void)state;
-	made = undone = 0;
-	bytes_now = bytes_most = 0;
-	map_error = 0;
 	table = sys_real;
-	table.mmap = counted_mmap;
-	table.munmap = counted_munmap;
+	map_count_begin(&table);
 	sys = &table;
 	zu_setup(&u, ZDB_USER);
 	u.opt.map_max = MANY_MAX;
@@ -179,9 +153,9 @@ static void ranges(void **state)
 	assert_int_equal(zdb_read_mapped(&rd, 1, BIG, &at), -EINVAL);
 	assert_int_equal(zdb_read_mapped(&rd, BIG + 1, 0, &at), -EINVAL);
 	zdb_read_end(u.ns, &rd);
-	assert_int_equal(made, 1);
+	assert_int_equal(map_count.made, 1);
 	zu_close(&u);
-	assert_int_equal(undone, 1);
+	assert_int_equal(map_count.undone, 1);
 }
 
 /* Every segment has its own; the active one's covers what comes after it was made. */
@@ -194,11 +168,11 @@ static void segments(void **state)
 		for (unsigned i = 0; i <= n; i++)
 			assert_int_equal(get(i, 0, BIG), 0);
 	}
-	assert_true(made > 6);
-	assert_true(bytes_most <= MANY_MAX);
+	assert_true(map_count.made > 6);
+	assert_true(map_count.bytes_most <= MANY_MAX);
 	zu_close(&u);
-	assert_int_equal(made, undone);
-	assert_int_equal(bytes_now, 0);
+	assert_int_equal(map_count.made, map_count.undone);
+	assert_int_equal(map_count.bytes_now, 0);
 }
 
 /* A read that began before its segment was compacted away, deleted or rotated keeps what it reads. */
@@ -216,7 +190,7 @@ static void in_flight(void **state)
 	assert_int_equal(look(1, &rd, 0, BIG), 0);
 	zdb_read_end(u.ns, &rd);
 	zu_close(&u);
-	assert_int_equal(made, undone);
+	assert_int_equal(map_count.made, map_count.undone);
 }
 
 static void damage(void **state)
@@ -272,9 +246,9 @@ static void bound(void **state)
 		zdb_read_end(u.ns, &rd);
 	}
 	assert_true(mapped >= 2 && mapped < 12);
-	assert_true(bytes_most <= most);
+	assert_true(map_count.bytes_most <= most);
 	zu_close(&u);
-	assert_int_equal(made, undone);
+	assert_int_equal(map_count.made, map_count.undone);
 }
 
 static void refused(void **state)
@@ -282,16 +256,16 @@ static void refused(void **state)
 	(void)state;
 	open_store();
 	put(1);
-	map_error = ENOMEM;
+	map_count.error = ENOMEM;
 	assert_int_equal(get(1, 0, BIG), -EOPNOTSUPP);
-	map_error = 0;
+	map_count.error = 0;
 	assert_int_equal(get(1, 0, BIG), 0);
 	zu_close(&u);
 	u.opt.map_max = 0;
-	made = 0;
+	map_count.made = 0;
 	open_store();
 	assert_int_equal(get(1, 0, BIG), -EOPNOTSUPP);
-	assert_int_equal(made, 0);
+	assert_int_equal(map_count.made, 0);
 	zu_close(&u);
 }
 
@@ -330,18 +304,18 @@ static void idle(void **state)
 	assert_int_equal(wanted_calls, 1); /* somebody must come and look */
 	next = tick(at);
 	assert_true(next > at && next < at + 60000);
-	assert_true(tick(next) > next && undone == 0); /* it was in use */
+	assert_true(tick(next) > next && map_count.undone == 0); /* it was in use */
 	begin(1, &rd);
 	for (int i = 0; i < 5; i++)
 		next = tick(next);
-	assert_int_equal(undone, 0); /* it is in use */
+	assert_int_equal(map_count.undone, 0); /* it is in use */
 	assert_int_equal(look(1, &rd, 0, BIG), 0);
 	zdb_read_end(u.ns, &rd);
 	assert_true(tick(next) == UINT64_MAX);
-	assert_int_equal(undone, 1);
-	assert_int_equal(bytes_now, 0);
+	assert_int_equal(map_count.undone, 1);
+	assert_int_equal(map_count.bytes_now, 0);
 	assert_int_equal(get(1, 0, BIG), 0); /* and again */
-	assert_int_equal(made, 2);
+	assert_int_equal(map_count.made, 2);
 	assert_int_equal(wanted_calls, 2);
 	zu_close(&u);
 }

@@ -134,7 +134,7 @@ void disk_gate_fail_syncs(bool yes)
 	pthread_mutex_unlock(&lock);
 }
 
-unsigned disk_gate_waiting(void)
+static unsigned waiting_now(void)
 {
 	return look_at(&waiting);
 }
@@ -153,7 +153,7 @@ void disk_gate_wait(struct zr *r, unsigned count)
 {
 	uint64_t deadline = clock_deadline(ZR_LIMIT_MS);
 
-	while (disk_gate_waiting() < count) {
+	while (waiting_now() < count) {
 		assert_true(clock_left_ms(deadline) > 0);
 		loop_run_once(&r->loop, 10);
 	}

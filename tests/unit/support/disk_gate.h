@@ -20,8 +20,6 @@ void disk_gate_let_last(void);
 /* Whoever goes through fails with EIO, instead of syncing. */
 void disk_gate_fail_syncs(bool yes);
 
-/* Workers that stand at it. */
-unsigned disk_gate_waiting(void);
 /* Syncs of the loop while it was shut. */
 unsigned disk_gate_in_loop(void);
 /* Syncs of workers that have succeeded. */
